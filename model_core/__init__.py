@@ -1,0 +1,1 @@
+"""Segmentation, training and metrics for infant brain MR scans; runs without 3D Slicer."""
