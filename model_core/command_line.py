@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import sys
 import warnings
@@ -28,6 +29,10 @@ def run_command(command: Callable[[Sequence[str] | None], None], arguments: Sequ
     With the environment variable ``INFANTBRAINSEG_TRACEBACK=1`` errors are raised instead, for
     developers.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # A terminal that knows no × or ∞ shows a question mark instead of failing.
+            stream.reconfigure(errors="replace")
     if os.environ.get("INFANTBRAINSEG_TRACEBACK") == "1":
         command(arguments)
         return DONE

@@ -1,0 +1,51 @@
+# The README's commands. Each makes .venv first if it is not there.
+#   make demo   segment the sample subject, or your own scans: make demo T1=… T2=… [REFERENCE=…] [STEP=…]
+#   make test   run the whole test suite
+#   make lint   check style
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+STEP ?= 16
+SAMPLE := Resources/SampleSubject
+ifeq ($(strip $(T1)$(T2)),)
+T1 := $(SAMPLE)/T1.nii.gz
+T2 := $(SAMPLE)/T2.nii.gz
+REFERENCE ?= $(SAMPLE)/labels.nii.gz
+endif
+OUTPUT ?= demo
+
+.PHONY: demo test lint clean
+
+demo: $(VENV)/.run
+	$(BIN)/python model_core/segment.py --t1 "$(T1)" --t2 "$(T2)" --step "$(STEP)" \
+	  --output "$(OUTPUT)/segmentation.nii.gz" --probabilities "$(OUTPUT)/probabilities" \
+	  --picture "$(OUTPUT)/segmentation.png" $(if $(strip $(REFERENCE)),--reference "$(REFERENCE)" --scores "$(OUTPUT)/scores.json")
+
+test: $(VENV)/.test
+	$(BIN)/python -m pytest $(PYTEST_OPTIONS)
+
+lint: $(VENV)/.test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+clean:
+	rm -rf $(VENV) demo .pytest_cache .ruff_cache .hypothesis *.egg-info
+
+# Debian ships Python without venv: installed when this runs as root, else asked for.
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or later is needed; found $$($(PYTHON) --version). Run: make PYTHON=python3.11 …" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+	  { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -q && apt-get install -y -q python3-venv; } || \
+	  { echo "Python's venv module is missing; run: sudo apt-get install python3-venv" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.run: $(VENV)/bin/python pyproject.toml constraints.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.run
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[train,test]'
+	@touch $@

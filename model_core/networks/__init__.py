@@ -1,0 +1,75 @@
+"""The networks, by name. They know tensors only: no files, no devices, no Slicer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+from torch import nn
+
+from model_core.networks.blocks import OutputHead, SegmentationNetwork
+from model_core.networks.cc_3d_fcn import CC3DFCN
+from model_core.networks.dual_aggregation import DualAggregation
+from model_core.networks.nonlocal_unet import NonlocalUNet
+
+__all__ = ["NETWORKS", "SegmentationNetwork", "build_network", "count_parameters", "set_dropout"]
+
+# name -> factory(name, in_channels, num_classes); models 1 to 5 are the ablations of Wang et al. 2020, Table 6.
+NETWORKS: dict[str, Callable[..., SegmentationNetwork]] = {
+    "nonlocal_unet": NonlocalUNet,
+    "model1": partial(NonlocalUNet, residual=False, global_bottom=False, global_up=(False, False)),
+    "model2": partial(NonlocalUNet, global_bottom=False, global_up=(False, False)),
+    "model3": partial(NonlocalUNet, global_bottom=False, global_up=(True, False)),
+    "model4": partial(NonlocalUNet, global_bottom=False, global_up=(True, True)),
+    "model5": partial(NonlocalUNet, global_bottom=True, global_up=(False, False)),
+    "cc_3d_fcn": CC3DFCN,
+    "dual_aggregation": DualAggregation,
+    "dual_aggregation_without_attention": partial(DualAggregation, attention=False),
+    "dual_aggregation_without_dcp": partial(DualAggregation, pyramids=False),
+}
+
+
+def build_network(name: str, in_channels: int = 2, num_classes: int = 4) -> SegmentationNetwork:
+    """Build a network with fresh weights, drawn from torch's global generator.
+
+    Args:
+        name: a key of ``NETWORKS``.
+        in_channels: channels of the input; 2 for T1 and T2.
+        num_classes: channels of the logits; 4 for background, CSF, GM and WM.
+
+    Returns:
+        The network, in training mode, with ``name``, ``in_channels``, ``num_classes`` and
+        ``window_multiple``.
+
+    Raises:
+        ValueError: no network has that name.
+    """
+    if name not in NETWORKS:
+        raise ValueError(f"no network is named {name!r}; the names are {', '.join(NETWORKS)}")
+    return NETWORKS[name](name, in_channels, num_classes)
+
+
+def count_parameters(network: nn.Module) -> int:
+    """Trainable parameters of a network."""
+    return sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)
+
+
+def set_dropout(network: nn.Module, *, attention: float | None = None, output: float | None = None) -> None:
+    """Change the dropout rates of a built network, so that training can bring dropout in late.
+
+    Args:
+        network: any network of this package; one without attention has no attention rate to change.
+        attention: new rate on the attention weights, 0 to below 1; ``None`` leaves it.
+        output: new rate before the output convolution, 0 to below 1; ``None`` leaves it.
+
+    Raises:
+        ValueError: a rate is outside 0 to below 1.
+    """
+    for name, rate in (("attention", attention), ("output", output)):
+        if rate is not None and not 0 <= rate < 1:
+            raise ValueError(f"the {name} dropout rate is {rate}; it lies from 0 to below 1")
+    for module in network.modules():
+        if attention is not None and hasattr(module, "attention_dropout"):
+            module.attention_dropout = attention
+        if output is not None and isinstance(module, OutputHead):
+            module.dropout.p = output

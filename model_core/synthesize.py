@@ -1,0 +1,98 @@
+"""Make isointense T1/T2 pairs with exact labels from FreeSurfer-style label maps.
+
+    python model_core/synthesize.py --anatomy aseg.nii.gz --output pairs --count 10 --seed 1
+    python model_core/synthesize.py --anatomy a.nii.gz b.nii.gz --output pairs --count 100 --seed 1 --wide-share 0.3
+
+Writes subject-1-T1.nii.gz, subject-1-T2.nii.gz, subject-1-label.nii.gz, … (labels 0 background, 1 CSF, 2 gray
+matter, 3 white matter) and synthesis.json, which says what each pair was made from. The anatomies take turns. The
+same anatomies, seed and versions give the same pairs; a pair does not depend on how many are made.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+if __package__ in (None, ""):
+    sys.path[0] = str(Path(__file__).resolve().parents[1])  # the repository root, so that `model_core` imports
+
+import numpy as np
+from tqdm import tqdm
+
+from model_core.anatomies import Anatomy, prepare_anatomy
+from model_core.command_line import run_command
+from model_core.errors import UserError
+from model_core.synthesis import SyntheticPair, synthesize_pair
+from model_core.volumes import read_label_values, replace_when_complete, write_volume
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command; see the module's docstring."""
+    options = _parse(arguments)
+    if options.count < 1:
+        raise UserError(f"--count is {options.count}; at least 1 pair was expected; give the number of pairs to make.")
+    if not 0 <= options.wide_share <= 1:
+        raise UserError(f"--wide-share is {options.wide_share}; a share from 0 to 1 was expected; give one.")
+    output = Path(options.output)
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise UserError(
+            f"{output} exists and is not an empty folder; name a new folder so that nothing is overwritten."
+        )
+    label_maps = [read_label_values(path) for path in options.anatomy[: options.count]]
+    anatomies = [
+        prepare_anatomy(label_map, keep_cerebellum=options.keep_cerebellum)
+        for label_map in tqdm(label_maps, desc="Preparing anatomies", unit="map", disable=None)
+    ]
+    output.mkdir(parents=True, exist_ok=True)
+    records = []
+    for number in tqdm(range(1, options.count + 1), desc="Making pairs", unit="pair", disable=None):
+        pair = make_pair(anatomies, options.seed, number, options.wide_share)
+        _write_pair(output, number, pair)
+        records.append({"subject": number, "anatomy": pair.anatomy, "contrast": pair.contrast, "seed": options.seed})
+        with replace_when_complete(output / "synthesis.json") as temporary:
+            temporary.write_text(json.dumps(records, indent=1) + "\n", encoding="utf-8")
+    print(f"{options.count} pairs in {output}")
+
+
+def make_pair(anatomies: Sequence[Anatomy], seed: int, number: int, wide_share: float) -> SyntheticPair:
+    """Pair ``number`` (from 1) of a series: the anatomies take turns, a share of the pairs has wide contrast."""
+    wide = np.random.default_rng((seed, number, 1)).random() < wide_share
+    anatomy = anatomies[(number - 1) % len(anatomies)]
+    return synthesize_pair(anatomy, (seed, number), contrast="wide" if wide else "six-month")
+
+
+def _write_pair(output: Path, number: int, pair: SyntheticPair) -> None:
+    for name, image in (("T1", pair.t1), ("T2", pair.t2)):
+        write_volume(output / f"subject-{number}-{name}.nii.gz", image.astype(np.int16), pair.affine)
+    write_volume(output / f"subject-{number}-label.nii.gz", pair.labels, pair.affine)
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description="Make isointense T1/T2 pairs with exact labels from FreeSurfer-style label maps.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--anatomy", nargs="+", required=True, metavar="LABELS", help="FreeSurfer-style label maps")
+    parser.add_argument("--output", required=True, metavar="DIR", help="new folder for the pairs")
+    parser.add_argument("--count", type=int, default=1, help="how many pairs (default 1)")
+    parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same pairs (default 0)")
+    parser.add_argument(
+        "--wide-share",
+        type=float,
+        default=0.0,
+        metavar="SHARE",
+        help="share of pairs, 0 to 1, with contrasts drawn widely instead of six months' (default 0)",
+    )
+    parser.add_argument(
+        "--keep-cerebellum",
+        action="store_true",
+        help="show cerebellum and brain stem in the images (their label stays background); removed by default",
+    )
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))

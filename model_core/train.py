@@ -1,0 +1,182 @@
+"""Train a network on labelled T1/T2 pairs.
+
+    python model_core/train.py --data iSeg-2017-Training --output runs/fold-10 --leave-out 10
+    python model_core/train.py --data iSeg-2017-Training --output runs/fold-10 --leave-out 10 --resume
+    python model_core/train.py --data pairs --output runs/dual --network dual_aggregation --iterations 40000
+    python model_core/train.py --data pairs --output runs/b --window 48 --initial-weights runs/a/weights.safetensors
+    CUDA_VISIBLE_DEVICES=1 python model_core/train.py --data pairs --output runs/seed-1 --seed 1
+
+The defaults are those of the papers. The folder of --data is in the layout of iSeg, of BIDS, or one folder a
+subject; labels are 0/1/2/3 or 0/10/150/250. The output folder gets settings.json, history.csv,
+training_curve.png, tensorboard/, checkpoint.safetensors and, at the end or when stopped, weights.safetensors.
+Ctrl-C saves a checkpoint; after that, or after a crash, the same command with --resume goes on.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+if __package__ in (None, ""):
+    sys.path[0] = str(Path(__file__).resolve().parents[1])  # the repository root, so that `model_core` imports
+
+import argparse
+import shlex
+from collections.abc import Sequence
+from dataclasses import MISSING, fields
+from typing import Any
+
+from tqdm import tqdm
+
+from model_core.command_line import STOPPED_BY_USER, run_command
+from model_core.datasets import (
+    LabelledPair,
+    PatchSampler,
+    Subject,
+    describe_subjects,
+    find_subjects,
+    leave_one_out,
+    load_pair,
+)
+from model_core.errors import UserError
+from model_core.networks import NETWORKS
+from model_core.run_folder import check_output
+from model_core.training import TrainingSettings, TrainingStopped, train
+from model_core.training_settings import FINAL_WEIGHTS, PRECISIONS, SCHEDULES
+
+SETTING_HELP = {
+    "network": "one of " + ", ".join(NETWORKS),
+    "window": "side of the training windows in voxels, a multiple of 4 (cc_3d_fcn: of 8)",
+    "batch": "windows per iteration",
+    "learning_rate": "Adam's learning rate (default: 0.001; dual aggregation networks 0.0033)",
+    "weight_decay": "Adam's L2 term",
+    "rate_decay": "taken off the learning rate after every 1000 iterations; 2e-6 is one reading of the dual "
+    "aggregation paper",
+    "schedule": "of the learning rate: constant or cosine",
+    "warmup": "iterations over which the learning rate first rises",
+    "iterations": "optimiser steps in all",
+    "attention_dropout": "rate of the dropout on the attention weights",
+    "output_dropout": "rate of the dropout before the output convolution",
+    "ema_decay": "decay of a running average of the weights, which is then validated and saved; 0: none",
+    "seed": "of initial weights, windows and dropout",
+    "validate_every": "iterations between validations",
+    "validation_step": "overlap step of the validation's windows",
+    "checkpoint_every": "iterations between checkpoints",
+    "log_every": "iterations averaged in one row of history.csv",
+    "final_weights": "last, or best: those with the highest mean Dice on the validation subjects",
+    "device": "auto, cpu, cuda, cuda:1 or mps",
+    "precision": "auto (mixed float16 on CUDA), float32 or float16",
+}
+CHOICES = {"network": tuple(NETWORKS), "schedule": SCHEDULES, "final_weights": FINAL_WEIGHTS, "precision": PRECISIONS}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Find the subjects, load them, and train."""
+    options = parse(arguments)
+    settings = TrainingSettings(**{field.name: getattr(options, field.name) for field in fields(TrainingSettings)})
+    check_output(options.output, resume=options.resume)  # before minutes go into reading scans
+    training, validation = choose_subjects(options.data, options.leave_out, options.validation_data)
+    card = {"training_data": describe_data(options, training)}
+    pairs = load_pairs(training, "training")
+    validation_pairs = load_pairs(validation, "validation")
+    sampler = PatchSampler(pairs, window=settings.window, seed=settings.seed)
+    try:
+        weights = train(
+            settings,
+            sampler,
+            options.output,
+            validation_pairs=validation_pairs,
+            card=card,
+            resume=options.resume,
+            initial_weights=options.initial_weights,
+        )
+    except TrainingStopped:
+        print(f"Stopped; checkpoint and weights are saved. Go on with: {resume_command(arguments)}", file=sys.stderr)
+        raise SystemExit(STOPPED_BY_USER) from None
+    print(f"Weights: {weights}")
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Read the command line; every field of ``TrainingSettings`` is an option with the same default."""
+    title, _, rest = (__doc__ or "").partition("\n")
+    parser = argparse.ArgumentParser(
+        description=title, epilog=rest, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    parser.add_argument("--data", type=Path, required=True, help="folder of labelled subjects")
+    parser.add_argument("--output", type=Path, required=True, help="folder of the run, new unless --resume is given")
+    parser.add_argument("--resume", action="store_true", help="go on with the run in --output from its checkpoint")
+    held_out = parser.add_mutually_exclusive_group()
+    held_out.add_argument(
+        "--leave-out", type=int, metavar="N", help="train without subject N of --data, validate on it"
+    )
+    held_out.add_argument("--validation-data", type=Path, metavar="DIR", help="validate on its subjects")
+    parser.add_argument("--initial-weights", type=Path, metavar="FILE", help="start from these weights")
+    parser.add_argument("--data-licence", default="not stated", metavar="TEXT", help="for the card in the weights file")
+    for field in fields(TrainingSettings):
+        default = None if field.default is MISSING else field.default
+        shown = "" if default is None else f" (default: {default})"
+        parser.add_argument(
+            "--" + field.name.replace("_", "-"),
+            default=default,
+            type=float if default is None else type(default),
+            choices=CHOICES.get(field.name),
+            metavar=None if field.name in CHOICES and field.name != "network" else field.name.upper(),
+            help=SETTING_HELP[field.name] + shown,
+        )
+    return parser.parse_args(arguments)
+
+
+def choose_subjects(
+    data: Path, leave_out: int | None, validation_data: Path | None
+) -> tuple[list[Subject], list[Subject]]:
+    """Give the subjects to train on and those to validate on, and print what was found and what is left out.
+
+    Raises:
+        UserError: no subject with labels is left to train on, or the validation has none.
+    """
+    training, validation = list_labelled(data), []
+    if leave_out is not None:
+        training, validation = leave_one_out(training, leave_out)
+    if validation_data is not None:
+        validation = list_labelled(validation_data)
+    return training, validation
+
+
+def list_labelled(folder: Path) -> list[Subject]:
+    """Find the subjects of a folder, print them, and give those that have labels."""
+    subjects = find_subjects(folder)
+    print(describe_subjects(subjects))
+    labelled = [subject for subject in subjects if subject.labels is not None]
+    unlabelled = [subject.name for subject in subjects if subject.labels is None]
+    if unlabelled:
+        print(f"Skipped, because they have no label map: {', '.join(unlabelled)}")
+    if not labelled:
+        raise UserError(
+            f"No subject in {folder} has a label map; training needs T1, T2 and labels of each; add the label maps "
+            "or give another folder."
+        )
+    return labelled
+
+
+def load_pairs(subjects: Sequence[Subject], purpose: str) -> list[LabelledPair]:
+    """Read subjects into memory with a progress bar."""
+    return [load_pair(subject) for subject in tqdm(subjects, desc=f"Reading {purpose} data", disable=not subjects)]
+
+
+def describe_data(options: argparse.Namespace, training: Sequence[Subject]) -> dict[str, Any]:
+    """Give the card's entry on the training data."""
+    return {
+        "folder": options.data.resolve().name,
+        "subjects": [subject.name for subject in training],
+        "licence": options.data_licence,
+    }
+
+
+def resume_command(arguments: Sequence[str] | None) -> str:
+    """Give the command that goes on with this run."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    return shlex.join(["python", "model_core/train.py", *given, *([] if "--resume" in given else ["--resume"])])
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))

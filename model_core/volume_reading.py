@@ -1,0 +1,281 @@
+"""From files to image array + affine: NIfTI, Analyze, NRRD and MetaImage; the door to it is volumes.py.
+
+NIfTI and Analyze headers are understood by nibabel, NRRD and MetaImage files by SimpleITK. A file is
+refused, with one sentence, before memory is taken for voxels that it cannot hold.
+"""
+
+from __future__ import annotations
+
+import gzip
+import logging
+import math
+import os
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import SimpleITK as sitk
+from nibabel.analyze import AnalyzeHeader
+from nibabel.nifti1 import Nifti1Header, Nifti1PairHeader
+from nibabel.nifti2 import Nifti2Header, Nifti2PairHeader
+from nibabel.spm2analyze import Spm2AnalyzeHeader
+from nibabel.spm99analyze import Spm99AnalyzeHeader
+
+from model_core.errors import UserError
+
+NIFTI_SUFFIXES = (".nii", ".nii.gz")
+PAIR_SUFFIXES = (".hdr", ".img", ".hdr.gz", ".img.gz")
+ITK_SUFFIXES = (".nrrd", ".nhdr", ".mha", ".mhd")
+READABLE_SUFFIXES = (*NIFTI_SUFFIXES, *PAIR_SUFFIXES, *ITK_SUFFIXES)
+
+MAX_VOXELS = 800**3  # 0.25 mm over a head; more than that is a damaged header, not a brain scan
+DEFLATE_BEST_RATIO = 1032  # zlib packs no more than this many bytes into one
+
+# NIfTI-1 pairs and Analyze share the suffixes; the order is nibabel's own: the more telling header first.
+_PAIR_HEADERS = (
+    Nifti1PairHeader,
+    Nifti2PairHeader,
+    Spm2AnalyzeHeader,
+    Spm99AnalyzeHeader,
+    AnalyzeHeader,
+)
+_SINGLE_HEADERS = (Nifti1Header, Nifti2Header)
+LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+
+logging.getLogger("nibabel.global").setLevel(logging.CRITICAL)  # header repairs are told as errors, or not at all
+sitk.ProcessObject.SetGlobalWarningDisplay(False)
+
+
+def suffix_of(path: str | Path, suffixes: tuple[str, ...] = READABLE_SUFFIXES) -> str:
+    """Return the volume suffix of a path in lower case, ``.nii.gz`` and the like as one.
+
+    Raises:
+        UserError: the path ends in none of ``suffixes``.
+    """
+    name = Path(path).name.lower()
+    found = [suffix for suffix in suffixes if name.endswith(suffix) and len(name) > len(suffix)]
+    if not found:
+        raise UserError(f"{path} has no known suffix; expected one of {', '.join(suffixes)}; rename or convert it.")
+    return max(found, key=len)
+
+
+def load(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
+    """Read one volume.
+
+    Analyze 7.5 files hold no orientation. They are taken as that format's standard says and nibabel
+    reads them: voxels run from right to left, back to front, bottom to top, with the origin in the
+    middle. Files that end in .hdr/.img but carry the NIfTI magic are read as NIfTI, affine included.
+
+    Returns:
+        The array (I, J, K) of real numbers, scale slope and intercept applied, in the file's own voxel
+        order, and the affine (4, 4) from voxel to RAS mm. A fourth dimension of length 1 is dropped.
+
+    Raises:
+        UserError: missing, unreadable, truncated, not three-dimensional, not real-valued.
+    """
+    _check_is_file(path)
+    suffix = suffix_of(path)
+    try:
+        if suffix in ITK_SUFFIXES:
+            return _load_itk(Path(path))
+        return _load_nibabel(Path(path), suffix)
+    except (UserError, MemoryError):
+        raise
+    except PermissionError as error:
+        raise UserError(f"No permission to read {path}; change its permissions or choose another file.") from error
+    except Exception as error:  # nibabel, SimpleITK and zlib raise whatever they like on damaged files
+        reason = " ".join(str(error).split())[:160] or type(error).__name__
+        raise UserError(
+            f"{path} cannot be read ({reason}); expected a complete {suffix} volume; copy or export the file again."
+        ) from error
+
+
+def _check_is_file(path: str | Path) -> None:
+    if os.path.isdir(path):
+        raise UserError(f"{path} is a folder; expected a volume file; name the file inside it.")
+    if not os.path.exists(path):
+        raise UserError(f"{path} does not exist; expected a volume file; check the path.")
+    if os.path.getsize(path) == 0:
+        raise UserError(f"{path} is empty (0 bytes); expected a volume; copy or export the file again.")
+
+
+def _check_shape_and_type(path: Path, shape: tuple[int, ...], type_name: str, is_real: bool) -> tuple[int, int, int]:
+    """Return the shape without trailing ones, or say why this is no scan of one brain."""
+    while len(shape) > 3 and shape[-1] == 1:
+        shape = shape[:-1]
+    sides = "×".join(str(side) for side in shape)
+    if len(shape) != 3 or 1 in shape:
+        raise UserError(
+            f"{path} has {len(shape)} dimensions ({sides}); expected one 3-D volume; extract a single volume from it."
+        )
+    if min(shape) < 1:
+        raise UserError(f"{path} has no voxels ({sides}); expected a 3-D volume; copy or export the file again.")
+    if math.prod(shape) > MAX_VOXELS:
+        raise UserError(
+            f"{path} claims {sides} voxels; expected at most {MAX_VOXELS:,}; the header looks damaged, "
+            "export the file again or crop the scan."
+        )
+    if not is_real:
+        raise UserError(
+            f"{path} holds {type_name} voxels; expected one real number a voxel (gray values or labels); "
+            "convert it to a scalar volume."
+        )
+    return shape
+
+
+# ---- NIfTI and Analyze -------------------------------------------------------------------------------------
+
+
+def _load_nibabel(path: Path, suffix: str) -> tuple[np.ndarray, np.ndarray]:
+    single = suffix in NIFTI_SUFFIXES
+    header_path, image_path = (path, path) if single else _find_pair(path, suffix)
+    with _open(header_path) as stream:
+        block = stream.read(Nifti2Header.sizeof_hdr)
+    candidates = _SINGLE_HEADERS if single else _PAIR_HEADERS
+    header_class = next((known for known in candidates if known.may_contain_header(block)), None)
+    if header_class is None:
+        raise UserError(
+            f"{header_path} has no NIfTI{'' if single else ' or Analyze'} header; expected a {suffix} volume; "
+            "the file may be damaged or of another format, export it again."
+        )
+    _check_spacing_is_stated(header_path, header_class(block[: header_class.sizeof_hdr], check=False))
+    header = header_class(block[: header_class.sizeof_hdr])
+
+    data_type = header.get_data_dtype()
+    is_real = data_type.fields is None and data_type.kind in "iuf"
+    type_name = "RGB" if data_type.fields else str(data_type)
+    shape = _check_shape_and_type(header_path, tuple(int(side) for side in header.get_data_shape()), type_name, is_real)
+    offset = int(header.get_data_offset())
+    content = _read_exactly(image_path, offset + math.prod(shape) * data_type.itemsize)
+    array = np.frombuffer(content, dtype=data_type, offset=offset).reshape(shape, order="F")
+    slope, intercept = header.get_slope_inter()
+    if slope not in (None, 1.0) or intercept not in (None, 0.0):
+        array = array * float(slope or 1.0) + float(intercept or 0.0)
+    return array, np.asarray(header.get_best_affine(), dtype=np.float64)
+
+
+def _check_spacing_is_stated(path: Path, header: Any) -> None:
+    """nibabel replaces a spacing of 0 by 1 mm; refuse it instead where the affine would be made of it."""
+    has_own_affine = "sform_code" in header and int(header["sform_code"]) > 0
+    spacing = np.asarray(header["pixdim"][1:4], dtype=float)
+    if not has_own_affine and not (np.isfinite(spacing).all() and (spacing != 0).all()):
+        raise UserError(
+            f"{path} gives a spacing of {' × '.join(f'{side:g}' for side in spacing)} mm; expected three positive "
+            "numbers; export the file again with its voxel size."
+        )
+
+
+def _find_pair(path: Path, suffix: str) -> tuple[Path, Path]:
+    """Return header and image file of an Analyze or NIfTI pair, either one packed or not."""
+    stem = path.name[: -len(suffix)]
+
+    def partner(kind: str) -> Path:
+        if kind in suffix:
+            return path
+        names = [f"{stem}{kind}", f"{stem}{kind}.gz", f"{stem}{kind.upper()}"]
+        found = [path.with_name(name) for name in names if path.with_name(name).is_file()]
+        if not found:
+            raise UserError(f"{path} is half of a pair and {names[0]} is missing; put both files into one folder.")
+        return found[0]
+
+    return partner(".hdr"), partner(".img")
+
+
+def _open(path: Path) -> Any:
+    return gzip.open(path, "rb") if path.name.lower().endswith(".gz") else open(path, "rb")
+
+
+def _read_exactly(path: Path, count: int) -> np.ndarray:
+    """Read ``count`` bytes; a packed file is read to its end, so that its checksum is checked too."""
+    packed = path.name.lower().endswith(".gz")
+    on_disk = os.path.getsize(path)
+    if on_disk * (DEFLATE_BEST_RATIO if packed else 1) < count:
+        raise _truncated(path, count, f"{on_disk:,}{' packed' if packed else ''}")
+    content = np.empty(count, dtype=np.uint8)
+    filled = 0
+    with _open(path) as stream:
+        while filled < count:
+            read = stream.readinto(memoryview(content)[filled : filled + (1 << 24)])
+            if not read:
+                raise _truncated(path, count, f"{filled:,}")
+            filled += read
+        while packed and stream.read(1 << 20):
+            pass
+    return content
+
+
+def _truncated(path: Path, expected: int, found: str) -> UserError:
+    return UserError(
+        f"{path} holds {found} bytes but its header promises {expected:,}; the file is truncated or damaged; "
+        "copy or export it again."
+    )
+
+
+# ---- NRRD and MetaImage ------------------------------------------------------------------------------------
+
+
+def _load_itk(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    reader.ReadImageInformation()
+    type_name = sitk.GetPixelIDValueAsString(reader.GetPixelID())
+    is_real = reader.GetNumberOfComponents() == 1 and "complex" not in type_name and "label" not in type_name
+    shape = _check_shape_and_type(path, tuple(int(side) for side in reader.GetSize()), type_name, is_real)
+    bytes_a_voxel = sitk.Image([1, 1], reader.GetPixelID()).GetSizeOfPixelComponent()
+    _check_itk_file_holds(path, math.prod(shape) * bytes_a_voxel)
+    image = reader.Execute()
+    array = sitk.GetArrayFromImage(image).T.reshape(shape)
+
+    dimension = image.GetDimension()
+    direction = np.reshape(image.GetDirection(), (dimension, dimension))[:3, :3]
+    affine = np.eye(4)
+    affine[:3, :3] = direction * np.asarray(image.GetSpacing()[:3])
+    affine[:3, 3] = image.GetOrigin()[:3]
+    return array, LPS_TO_RAS @ affine
+
+
+def _check_itk_file_holds(path: Path, count: int) -> None:
+    """Compare what the header promises with the bytes that are there; ITK fills what is missing with anything."""
+    fields, start = _read_text_header(path)
+    data_path = path
+    named = fields.get("data file") or fields.get("datafile") or fields.get("elementdatafile", "LOCAL")
+    if named.upper().startswith("LIST") or "%" in named:
+        raise UserError(f"{path} spreads its voxels over several files; expected one file; convert it to .nii.gz.")
+    if named.upper() != "LOCAL":
+        data_path, start = path.parent / named, 0
+        if not data_path.is_file():
+            raise UserError(f"{path} is half of a pair and {data_path} is missing; put both files into one folder.")
+    encoding = "gzip" if fields.get("compresseddata", "").lower() == "true" else fields.get("encoding", "raw").lower()
+    if encoding in ("raw", "gz", "gzip"):
+        found = _count_bytes(data_path, start, encoding != "raw", count)
+        if found < count:
+            raise _truncated(data_path, count, f"{found:,}")
+
+
+def _read_text_header(path: Path) -> tuple[dict[str, str], int]:
+    """Return the fields of a NRRD or MetaImage header, names in lower case, and where the header ends."""
+    fields: dict[str, str] = {}
+    with open(path, "rb") as stream:
+        is_nrrd = stream.read(4) == b"NRRD"
+        while line := stream.readline(1 << 12):
+            name, found, value = line.decode("latin-1").partition(":" if is_nrrd else "=")
+            if found:
+                fields[name.strip().lower()] = value.lstrip("=").strip()  # NRRD's own fields may be set by :=
+            if (is_nrrd and not line.strip()) or name.strip() == "ElementDataFile":
+                break
+        return fields, stream.tell()
+
+
+def _count_bytes(path: Path, start: int, packed: bool, enough: int) -> int:
+    """Return how many bytes lie behind ``start``, unpacked; counting ends soon after ``enough``."""
+    on_disk = os.path.getsize(path) - start
+    if not packed or on_disk * DEFLATE_BEST_RATIO < enough:
+        return on_disk
+    unpacker = zlib.decompressobj(wbits=47)  # 47: zlib or gzip, as the bytes say
+    counted = 0
+    with open(path, "rb") as stream:
+        stream.seek(start)
+        while counted < enough and (block := stream.read(1 << 16)):
+            counted += len(unpacker.decompress(block))
+    return counted

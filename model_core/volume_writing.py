@@ -1,0 +1,164 @@
+"""From image array + affine to files, complete or not at all; the door to it is volumes.py."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import SimpleITK as sitk
+
+from model_core.errors import UserError
+from model_core.volume_reading import ITK_SUFFIXES, LPS_TO_RAS, NIFTI_SUFFIXES, load, suffix_of
+
+WRITABLE_SUFFIXES = (*NIFTI_SUFFIXES, ".hdr", ".img", *ITK_SUFFIXES)
+LARGEST_SHEAR = 1e-4  # cosine between two axes; rounding of float32 affines stays far below
+ALIGNED = 2  # NIfTI's code for coordinates aligned to another file: those of the T1 scan
+
+
+@contextlib.contextmanager
+def replace_when_complete(path: str | Path) -> Iterator[Path]:
+    """Give a temporary path to write to; what stands there at the end takes the place of ``path``.
+
+    The temporary path has the final name, in a hidden folder beside it, so that writers which look at
+    the suffix, or put the name of one file into another, do the right thing. All files written into
+    that folder move; the one named ``path`` moves last. On any error, and when the user stops, the
+    folder is removed and what stood at ``path`` is as it was.
+
+    Raises:
+        UserError: the folder is missing or may not be written to, the disk is full.
+    """
+    target = Path(os.path.realpath(path))
+    _check_target(path, target)
+    try:
+        folder = Path(tempfile.mkdtemp(prefix=".partial-", dir=target.parent))
+    except OSError as error:
+        raise _cannot_write(path, error) from error
+    try:
+        yield folder / target.name
+        for file in sorted(folder.iterdir(), key=lambda file: file.name == target.name):
+            _flush_to_disk(file)
+        for file in sorted(folder.iterdir(), key=lambda file: file.name == target.name):
+            os.replace(file, target.with_name(file.name))
+    except OSError as error:
+        raise _cannot_write(path, error) from error
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def check_can_write(path: str | Path, suffixes: tuple[str, ...] = WRITABLE_SUFFIXES) -> None:
+    """Raise the UserError now that writing ``path`` would raise after minutes of work.
+
+    Args:
+        path: an output that is to be written later; nothing is left behind by the check.
+        suffixes: what it may end in; an empty tuple allows anything.
+    """
+    if suffixes:
+        suffix_of(path, suffixes)
+    target = Path(os.path.realpath(path))
+    _check_target(path, target)
+    try:
+        os.rmdir(tempfile.mkdtemp(prefix=".partial-", dir=target.parent))
+    except OSError as error:
+        raise _cannot_write(path, error) from error
+
+
+def _check_target(path: str | Path, target: Path) -> None:
+    if target.is_dir():
+        raise UserError(f"{path} is a folder; expected a file to write; name a file inside it.")
+    if not target.parent.is_dir():
+        raise UserError(
+            f"The folder {target.parent} does not exist; expected one to write {target.name} into; make it."
+        )
+    if target.exists() and not os.access(target, os.W_OK):
+        raise UserError(f"{path} is write-protected; expected to replace it; choose another name or unprotect it.")
+
+
+def _cannot_write(path: str | Path, error: OSError) -> UserError:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return UserError(f"The disk is full while writing {path}; nothing was overwritten; free some space, try again.")
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return UserError(f"No permission to write {path}; choose a folder that you may write to.")
+    return UserError(f"{path} cannot be written ({error.strerror or error}); check the path and the disk.")
+
+
+def _flush_to_disk(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)  # some file systems tell of a full disk only here
+    finally:
+        os.close(descriptor)
+
+
+def write_volume(path: str | Path, array: np.ndarray, affine: np.ndarray) -> None:
+    """Write a volume, in the format that the suffix names; it appears complete or not at all.
+
+    NIfTI gets the affine as sform, exactly (to float32), and as qform; .hdr/.img is written as a NIfTI
+    pair, since an Analyze file cannot hold an affine. The type of the array is kept (bool as uint8).
+
+    Args:
+        path: ends in .nii, .nii.gz, .hdr or .img (a pair), .nrrd, .nhdr, .mha, .mhd (with .raw).
+        array: (I, J, K).
+        affine: (4, 4) from voxel to RAS mm.
+
+    Raises:
+        UserError: unknown suffix, place that cannot be written to, full disk, or a sheared affine in a
+            format that holds only rotations and spacings.
+    """
+    if array.ndim != 3 or np.shape(affine) != (4, 4):
+        raise ValueError(f"array must have 3 dimensions and affine shape (4, 4), not {array.shape}, {np.shape(affine)}")
+    array = array.astype(np.uint8) if array.dtype == bool else array
+    affine = np.asarray(affine, dtype=np.float64)
+    suffix = suffix_of(path, WRITABLE_SUFFIXES)
+    with replace_when_complete(path) as temporary:
+        if suffix in ITK_SUFFIXES:
+            _save_itk(path, temporary, array, affine)
+        else:
+            _save_nifti(temporary, array, affine, pair=suffix not in NIFTI_SUFFIXES)
+
+
+def _save_nifti(temporary: Path, array: np.ndarray, affine: np.ndarray, *, pair: bool) -> None:
+    image = (nibabel.Nifti1Pair if pair else nibabel.Nifti1Image)(array, affine)
+    image.set_sform(affine, code=ALIGNED)
+    image.set_qform(affine, code=ALIGNED, strip_shears=True)
+    image.header.set_xyzt_units("mm")
+    image.to_filename(temporary)
+
+
+def has_right_angles(affine: np.ndarray) -> bool:
+    """Say whether the voxel axes of an affine (4, 4) stand at right angles, as NRRD, MetaImage and ITK want them."""
+    axes = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
+    return bool(np.abs(axes.T @ axes - np.eye(3)).max() <= LARGEST_SHEAR)
+
+
+def itk_image(array: np.ndarray, affine: np.ndarray) -> sitk.Image:
+    """Make a SimpleITK image (LPS) of an array (I, J, K) and its affine (RAS) with axes at right angles."""
+    lps = LPS_TO_RAS @ affine
+    spacing = np.linalg.norm(lps[:3, :3], axis=0)
+    image = sitk.GetImageFromArray(np.ascontiguousarray(array.T))
+    image.SetSpacing(spacing.tolist())
+    image.SetDirection((lps[:3, :3] / spacing).ravel().tolist())
+    image.SetOrigin(lps[:3, 3].tolist())
+    return image
+
+
+def _save_itk(path: str | Path, temporary: Path, array: np.ndarray, affine: np.ndarray) -> None:
+    if not has_right_angles(affine):
+        raise UserError(
+            f"{path} cannot hold the affine of this scan, whose axes are not at right angles; "
+            "NRRD and MetaImage hold rotations and spacings only; write a .nii.gz instead."
+        )
+    try:
+        sitk.WriteImage(itk_image(array, affine), str(temporary), useCompression=temporary.suffix.lower() != ".mhd")
+        complete = np.array_equal(load(temporary)[0], array)
+    except (RuntimeError, UserError):
+        complete = False
+    if not complete:  # ITK does not always say that a write failed, nor why
+        full = shutil.disk_usage(temporary.parent).free < array.nbytes
+        raise OSError(errno.ENOSPC if full else errno.EIO, "the file that was written is not complete", str(path))

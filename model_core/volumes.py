@@ -1,0 +1,199 @@
+"""Volumes: image array + affine, read, checked, written, brought to canonical orientation, resampled.
+
+All other modules get volumes from files, and files from volumes, here. The formats themselves are in
+volume_reading.py and volume_writing.py.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import nibabel
+import numpy as np
+from scipy import ndimage
+
+from model_core import volume_reading
+from model_core.errors import UserError
+from model_core.tissues import CLASSES
+from model_core.volume_writing import check_can_write, replace_when_complete, write_volume
+
+__all__ = [
+    "Volume",
+    "check_can_write",
+    "have_same_grid",
+    "read_label_values",
+    "read_labels",
+    "read_mask",
+    "read_volume",
+    "replace_when_complete",
+    "resample",
+    "to_canonical",
+    "write_volume",
+]
+
+SPACING_RANGE_MM = (0.1, 10.0)  # of one voxel side; outside of it the header is wrong, or not of a head scan
+SAME_GRID_TOLERANCE = 0.01  # of a voxel: rounding of affines in file headers stays far below
+ROUNDING = 1e-3  # label values may be stored as floating-point numbers this far off
+
+
+@dataclass(frozen=True)
+class Volume:
+    """An image array with its affine, in the file's own voxel order.
+
+    Attributes:
+        array: (I, J, K).
+        affine: (4, 4), float64, from voxel to RAS mm.
+        path: the file it came from, for error sentences.
+    """
+
+    array: np.ndarray
+    affine: np.ndarray
+    path: str = ""
+
+    @property
+    def spacing(self) -> tuple[float, float, float]:
+        """Lengths of the voxel's three sides in mm."""
+        i, j, k = np.linalg.norm(self.affine[:3, :3], axis=0)
+        return float(i), float(j), float(k)
+
+    @property
+    def description(self) -> str:
+        """Shape and spacing for error sentences, like ``144×192×256 voxels at 1.0×1.0×1.0 mm``."""
+        shape = "×".join(str(side) for side in self.array.shape)
+        return f"{shape} voxels at {'×'.join(f'{side:.3g}' for side in self.spacing)} mm"
+
+
+def read_volume(path: str | Path) -> Volume:
+    """Read a scan as float32.
+
+    Args:
+        path: .nii, .nii.gz, .hdr or .img (Analyze or NIfTI pair, also packed), .nrrd, .nhdr, .mha, .mhd.
+
+    Raises:
+        UserError: the file is missing, damaged or truncated, is no single 3-D volume of finite real
+            numbers, is constant, or its affine or spacing makes no sense.
+    """
+    array, affine = volume_reading.load(path)
+    _check_affine(path, affine)
+    with np.errstate(over="ignore"):
+        array = np.ascontiguousarray(array, dtype=np.float32)
+    not_finite = array.size - int(np.isfinite(array).sum())
+    if not_finite:
+        raise UserError(
+            f"{path} has {not_finite:,} voxels that are NaN or infinite; expected finite numbers only; "
+            "set them to 0 and save the scan again."
+        )
+    if array.min() == array.max():
+        raise UserError(f"{path} has the value {array.flat[0]:g} in every voxel; expected a scan; check the export.")
+    return Volume(array, affine, str(path))
+
+
+def read_mask(path: str | Path) -> Volume:
+    """Read a brain mask as bool: every voxel that is not 0 is brain.
+
+    Raises:
+        UserError: as `read_volume`, and when the mask is empty.
+    """
+    values = read_label_values(path)
+    if not values.array.any():
+        raise UserError(f"{path} is an empty mask; expected the brain's voxels to be 1; make the mask again.")
+    return Volume(values.array != 0, values.affine, values.path)
+
+
+def read_label_values(path: str | Path) -> Volume:
+    """Read a label map of whole numbers, whatever they stand for, as int32.
+
+    Raises:
+        UserError: as `read_volume` (constant maps are taken), and when values are not whole numbers.
+    """
+    array, affine = volume_reading.load(path)
+    _check_affine(path, affine)
+    if array.dtype.kind == "f":
+        with np.errstate(invalid="ignore", over="ignore"):
+            whole = np.isfinite(array) & (np.abs(array - np.rint(array)) <= ROUNDING) & (np.abs(array) < 2**31)
+        if not whole.all():
+            raise UserError(
+                f"{path} has {int((~whole).sum()):,} voxels that are not whole numbers; expected a label map; "
+                "was a scan or a probability map given in its place?"
+            )
+        array = np.rint(array)
+    return Volume(np.ascontiguousarray(array, dtype=np.int32), affine, str(path))
+
+
+def read_labels(path: str | Path) -> Volume:
+    """Read a tissue label map as uint8 0, 1, 2, 3 (background, CSF, GM, WM).
+
+    Files hold these labels or iSeg's values 0, 10, 150, 250.
+
+    Raises:
+        UserError: as `read_label_values`, and when other values occur.
+    """
+    values = read_label_values(path)
+    found = np.unique(values.array)
+    for known in ([tissue.label for tissue in CLASSES], [tissue.iseg_value for tissue in CLASSES]):
+        if np.isin(found, known).all():
+            labels = np.searchsorted(known, values.array).astype(np.uint8)
+            return Volume(labels, values.affine, values.path)
+    listed = ", ".join(str(value) for value in found[:8]) + (", …" if len(found) > 8 else "")
+    raise UserError(
+        f"{path} has the label values {listed}; expected 0, 1, 2, 3 or iSeg's 0, 10, 150, 250; map the values first."
+    )
+
+
+def _check_affine(path: str | Path, affine: np.ndarray) -> None:
+    if not np.isfinite(affine).all():
+        raise UserError(f"{path} has an affine with NaN or infinite entries; expected numbers; export it again.")
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    smallest, largest = SPACING_RANGE_MM
+    if spacing.min() < smallest or spacing.max() > largest:
+        raise UserError(
+            f"{path} has a spacing of {' × '.join(f'{side:g}' for side in spacing)} mm; expected {smallest:g} to "
+            f"{largest:g} mm a side; correct the voxel size (and its unit) in the header."
+        )
+    if abs(np.linalg.det(affine[:3, :3] / spacing)) < 0.1:  # 1 for axes at right angles
+        raise UserError(
+            f"{path} has an affine whose axes (nearly) fall together; expected three axes in space; "
+            "export the file again with its geometry."
+        )
+
+
+def have_same_grid(first: Volume, second: Volume) -> bool:
+    """Say whether two volumes have one shape, and their corners lie at the same places."""
+    if first.array.shape != second.array.shape:
+        return False
+    corners = np.indices((2, 2, 2)).reshape(3, -1) * (np.array(first.array.shape)[:, None] - 1)
+    shift = (first.affine - second.affine) @ np.vstack([corners, np.ones(8)])
+    return bool(np.abs(shift).max() <= SAME_GRID_TOLERANCE * min(second.spacing))
+
+
+def to_canonical(volume: Volume) -> Volume:
+    """Reorder and flip axes so that they run most nearly to right, anterior, superior; nothing is interpolated."""
+    orientation = nibabel.io_orientation(volume.affine)
+    array = nibabel.apply_orientation(volume.array, orientation)
+    affine = volume.affine @ nibabel.orientations.inv_ornt_aff(orientation, volume.array.shape)
+    return Volume(np.ascontiguousarray(array), affine, volume.path)
+
+
+def resample(volume: Volume, shape: tuple[int, int, int], affine: np.ndarray, *, order: int) -> Volume:
+    """Interpolate a volume on another grid; outside of the volume there is 0.
+
+    Args:
+        volume: the source.
+        shape: of the result, (I, J, K).
+        affine: (4, 4) of the result, from voxel to RAS mm.
+        order: 0 nearest neighbour (keeps the array's type), 1 linear, 3 cubic (float32).
+    """
+    if order not in (0, 1, 3):
+        raise ValueError(f"order must be 0, 1 or 3, not {order}")
+    to_source = np.linalg.inv(volume.affine) @ affine
+    source = volume.array if order == 0 else volume.array.astype(np.float32, copy=False)
+    array = ndimage.affine_transform(
+        source.astype(np.uint8) if source.dtype == bool else source,
+        to_source[:3, :3],
+        to_source[:3, 3],
+        output_shape=tuple(shape),
+        order=order,
+        mode="grid-constant",  # half a voxel beyond the outermost centres still belongs to the volume
+    )
+    return Volume(array.astype(source.dtype, copy=False), np.asarray(affine, dtype=np.float64), volume.path)
