@@ -19,6 +19,7 @@ OUTPUT ?= demo
 .PHONY: demo test lint clean
 
 demo: $(VENV)/.run
+	@mkdir -p "$(OUTPUT)"
 	$(BIN)/python model_core/segment.py --t1 "$(T1)" --t2 "$(T2)" --step "$(STEP)" \
 	  --output "$(OUTPUT)/segmentation.nii.gz" --probabilities "$(OUTPUT)/probabilities" \
 	  --picture "$(OUTPUT)/segmentation.png" $(if $(strip $(REFERENCE)),--reference "$(REFERENCE)" --scores "$(OUTPUT)/scores.json")

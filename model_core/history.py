@@ -25,7 +25,7 @@ COLUMNS = ("iteration", "loss", "learning_rate", "patches_per_second", *DICE_COL
 CURVE_COLORS = {"csf": "#2f8fcb", "gm": "#7a7a96", "wm": "#c9952c"}
 LOSS_COLOR = "#33415c"
 CURVE_SECONDS = 60.0  # drawing takes half a second, so no more often than this
-SMOOTHED_ROWS = 15  # centred, so that the smoothed curve does not lag behind
+SMOOTHED_PART = 1 / 12  # of the rows: the width of the centred mean that smooths the loss
 
 
 @dataclass(frozen=True)
@@ -147,14 +147,14 @@ def draw_curve(rows: list[Row], path: Path) -> None:
 def _draw_loss(axis: Axes, rows: list[Row]) -> None:
     iterations = [row.iteration for row in rows]
     losses = np.array([row.loss for row in rows])
-    around = np.ones(min(SMOOTHED_ROWS, len(losses)))
+    around = np.ones(1 + 2 * int(len(losses) * SMOOTHED_PART / 2))
     smoothed = np.convolve(losses, around, "same") / np.convolve(np.ones_like(losses), around, "same")
     axis.plot(
         iterations, losses, color=LOSS_COLOR, alpha=0.25, linewidth=1, label=f"mean over {iterations[0]} iterations"
     )
     axis.plot(iterations, smoothed, color=LOSS_COLOR, linewidth=2, label="smoothed")
     axis.set_yscale("log")
-    axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
     axis.yaxis.set_major_formatter("{x:g}")
     axis.yaxis.set_minor_formatter(NullFormatter())
     axis.set_ylabel("Cross entropy")

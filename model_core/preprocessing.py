@@ -64,8 +64,12 @@ class NetworkGrid:
                 f"The brain in T1 ({t1.path}) measures {' × '.join(f'{side:.0f}' for side in extent)} mm; expected at "
                 f"most {LARGEST_BRAIN_MM:.0f} mm a side; correct the voxel size in the header, or pass --mask."
             )
-        start = first - MARGIN / scale
-        shape = np.ceil((last - first) * scale - SPACING_TOLERANCE_MM).astype(int) + 1 + 2 * MARGIN
+        # Coarser than the scan, network voxels hold whole scan voxels; finer, their centres meet. So none of the scan's
+        # centres lies half-way between two network voxels, where the nearest one is a matter of rounding.
+        coarser = scale < 1
+        start = first - MARGIN / scale + np.where(coarser, (1 / scale - 1) / 2, 0)
+        within = np.where(coarser, (last - first + 1) * scale, (last - first) * scale + 1)
+        shape = np.ceil(within - SPACING_TOLERANCE_MM).astype(int) + 2 * MARGIN
         to_canonical_voxels = np.diag([*(1 / scale), 1.0])
         to_canonical_voxels[:3, 3] = start
         depth, height, width = (int(side) for side in shape)

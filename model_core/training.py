@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import math
 import shutil
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -33,6 +31,7 @@ from model_core.history import History, Row
 from model_core.inference import Segmenter, standardise_windows
 from model_core.metrics import dice
 from model_core.run_folder import BEST_WEIGHTS_FILE, CHECKPOINT_FILE, WEIGHTS_FILE, complete_card, open_run_folder
+from model_core.stop_signals import stop_signals
 from model_core.tissues import TISSUES
 from model_core.training_settings import TrainingSettings
 from model_core.training_state import TrainingState, begin_training
@@ -195,31 +194,6 @@ def prefetch(sampler: Sampler, settings: TrainingSettings, first: int) -> Iterat
             if iteration + 1 < settings.iterations:
                 coming = pool.submit(sampler.batch, iteration + 1, settings.batch)
             yield images, labels
-
-
-@contextmanager
-def stop_signals() -> Iterator[threading.Event]:
-    """Turn the first SIGINT or SIGTERM into an event; a second one acts as usual. In other threads: never set."""
-    signalled = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield signalled
-        return
-    earlier = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def restore() -> None:
-        for number, handler in earlier.items():
-            signal.signal(number, handler)
-
-    def note(number: int, frame: object) -> None:
-        signalled.set()
-        restore()
-
-    for number in earlier:
-        signal.signal(number, note)
-    try:
-        yield signalled
-    finally:
-        restore()
 
 
 @contextmanager

@@ -6,11 +6,13 @@ refused, with one sentence, before memory is taken for voxels that it cannot hol
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import logging
 import math
 import os
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -215,16 +217,35 @@ def _truncated(path: Path, expected: int, found: str) -> UserError:
 # ---- NRRD and MetaImage ------------------------------------------------------------------------------------
 
 
+@contextlib.contextmanager
+def silent_libraries() -> Iterator[None]:
+    """Keep what ITK's libraries print on stderr from the user, who gets one sentence instead."""
+    try:
+        kept = os.dup(2)
+    except OSError:  # there is no stderr
+        yield
+        return
+    with open(os.devnull, "wb") as nowhere:
+        try:
+            os.dup2(nowhere.fileno(), 2)
+            yield
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+
+
 def _load_itk(path: Path) -> tuple[np.ndarray, np.ndarray]:
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
-    reader.ReadImageInformation()
+    with silent_libraries():
+        reader.ReadImageInformation()
     type_name = sitk.GetPixelIDValueAsString(reader.GetPixelID())
     is_real = reader.GetNumberOfComponents() == 1 and "complex" not in type_name and "label" not in type_name
     shape = _check_shape_and_type(path, tuple(int(side) for side in reader.GetSize()), type_name, is_real)
     bytes_a_voxel = sitk.Image([1, 1], reader.GetPixelID()).GetSizeOfPixelComponent()
     _check_itk_file_holds(path, math.prod(shape) * bytes_a_voxel)
-    image = reader.Execute()
+    with silent_libraries():
+        image = reader.Execute()
     array = sitk.GetArrayFromImage(image).T.reshape(shape)
 
     dimension = image.GetDimension()

@@ -15,7 +15,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from model_core.errors import UserError
-from model_core.volume_reading import ITK_SUFFIXES, LPS_TO_RAS, NIFTI_SUFFIXES, load, suffix_of
+from model_core.volume_reading import ITK_SUFFIXES, LPS_TO_RAS, NIFTI_SUFFIXES, load, silent_libraries, suffix_of
 
 WRITABLE_SUFFIXES = (*NIFTI_SUFFIXES, ".hdr", ".img", *ITK_SUFFIXES)
 LARGEST_SHEAR = 1e-4  # cosine between two axes; rounding of float32 affines stays far below
@@ -155,7 +155,8 @@ def _save_itk(path: str | Path, temporary: Path, array: np.ndarray, affine: np.n
             "NRRD and MetaImage hold rotations and spacings only; write a .nii.gz instead."
         )
     try:
-        sitk.WriteImage(itk_image(array, affine), str(temporary), useCompression=temporary.suffix.lower() != ".mhd")
+        with silent_libraries():
+            sitk.WriteImage(itk_image(array, affine), str(temporary), useCompression=temporary.suffix.lower() != ".mhd")
         complete = np.array_equal(load(temporary)[0], array)
     except (RuntimeError, UserError):
         complete = False

@@ -20,6 +20,7 @@ from model_core import segment
 from model_core.command_line import run_command
 from model_core.errors import UserError
 from model_core.networks import build_network
+from model_core.segmentation_job import Segmentation
 from model_core.volumes import Volume, read_label_values, read_labels, read_mask, read_volume, write_volume
 from model_core.weights import save_weights
 
@@ -357,4 +358,4 @@ class QuickSegmenter:
 
     def segment(self, t1, t2, *, step, mask, on_progress):
         probabilities = np.random.default_rng(0).random((4, *t1.shape), dtype=np.float32)
-        return segment.Segmentation(mask.astype(np.uint8) * 3, probabilities, step, 1, 1)
+        return Segmentation(mask.astype(np.uint8) * 3, probabilities, step, 1, 1)

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from model_core import train as command
+from model_core.command_line import run_command
 from model_core.errors import UserError
 from model_core.history import read_history
 from model_core.training import TrainingSettings
@@ -21,6 +22,7 @@ from model_core.weights import load_weights
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SIDE = 24
+ONE_THREAD = os.environ | {"OMP_NUM_THREADS": "1"}  # so that the tests stay quick beside others
 QUICK = ["--network", "model5", "--window", "16", "--batch", "1", "--validation-step", "16", "--device", "cpu"]
 
 
@@ -65,14 +67,6 @@ def subjects_seen(sampler):
         t1 = sampler.batch(iteration, 2)[0][:, 0]
         seen |= set(np.rint(t1[t1 > 0] / 1000).astype(int).tolist())
     return seen
-
-
-def run(*arguments, **options):
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    return subprocess.run(
-        [sys.executable, REPOSITORY / "model_core" / "train.py", *map(str, arguments)],
-        capture_output=True, text=True, env=environment, **options,
-    )  # fmt: skip
 
 
 def test_without_options_the_settings_are_the_defaults(data, tmp_path, handed_over, capsys):
@@ -139,10 +133,13 @@ def test_an_existing_run_is_refused_before_anything_is_read(tmp_path, handed_ove
         command.main(["--data", str(tmp_path / "absent"), "--output", str(tmp_path)])
 
 
-def test_the_whole_way_and_the_same_command_again(data, tmp_path):
+def test_the_whole_way_and_the_same_command_again(data, tmp_path, capsys):
     output = tmp_path / "run"
     arguments = ["--data", data, "--output", output, "--leave-out", 3, "--iterations", 3, "--log-every", 1, *QUICK]
-    done = run(*arguments, "--data-licence", "CC0")
+    program = [sys.executable, REPOSITORY / "model_core" / "train.py"]
+    done = subprocess.run(
+        [*program, *map(str, arguments), "--data-licence", "CC0"], capture_output=True, text=True, env=ONE_THREAD
+    )
     assert done.returncode == 0, done.stderr
     _, card = load_weights(output / "weights.safetensors")
     assert card["training_data"]["licence"] == "CC0"
@@ -151,10 +148,10 @@ def test_the_whole_way_and_the_same_command_again(data, tmp_path):
     assert [row.iteration for row in read_history(output / "history.csv")] == [1, 2, 3]
     assert json.loads((output / "settings.json").read_text())["settings"]["iterations"] == 3
 
-    again = run(*arguments)
-    assert again.returncode == 1
-    assert again.stderr.count("\n") == 1
-    assert "--resume" in again.stderr
+    assert run_command(command.main, [str(argument) for argument in arguments]) == 1
+    stderr = capsys.readouterr().err
+    assert stderr.count("\n") == 1
+    assert "--resume" in stderr
 
 
 def test_ctrl_c_ends_with_130_and_the_command_that_goes_on(data, tmp_path):
@@ -162,7 +159,7 @@ def test_ctrl_c_ends_with_130_and_the_command_that_goes_on(data, tmp_path):
     options = ["--data", data, "--output", output, "--log-every", "1", *QUICK]
     process = subprocess.Popen(
         [sys.executable, REPOSITORY / "model_core" / "train.py", *options],
-        stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"},
+        stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, env=ONE_THREAD,
     )  # fmt: skip
     try:
         while not ((output / "history.csv").exists() and read_history(output / "history.csv")):
@@ -196,9 +193,9 @@ def test_wrong_usage_ends_with_2(arguments):
     assert ended.value.code == 2
 
 
-def test_a_missing_folder_ends_with_1_and_one_line(tmp_path):
-    done = run("--data", tmp_path / "absent", "--output", tmp_path / "run")
-    assert done.returncode == 1
-    assert done.stderr.count("\n") == 1
-    assert "absent" in done.stderr
+def test_a_missing_folder_ends_with_1_and_one_line(tmp_path, capsys):
+    assert run_command(command.main, ["--data", str(tmp_path / "absent"), "--output", str(tmp_path / "run")]) == 1
+    stderr = capsys.readouterr().err
+    assert stderr.count("\n") == 1
+    assert "absent" in stderr
     assert not (tmp_path / "run").exists()

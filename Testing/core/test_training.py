@@ -383,6 +383,15 @@ def test_a_loss_that_is_no_number_ends_the_run_and_leaves_the_last_good_checkpoi
     assert not (tmp_path / "weights.safetensors").exists()
 
 
+def test_memory_that_does_not_suffice_is_told_with_the_way_out(tmp_path, monkeypatch):
+    def fill_memory(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 80 GiB")
+
+    monkeypatch.setattr("model_core.training.train_step", fill_memory)
+    with pytest.raises(UserError, match=r"does not suffice for batches of 2 windows of 16³.*--batch"):
+        train(tiny_settings(), BandSampler(), tmp_path)
+
+
 def test_the_history_drops_what_came_after_the_checkpoint_and_a_line_cut_short(tmp_path):
     history = History(tmp_path)
     for iteration in (10, 20, 30):

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model_core.networks.blocks import deconvolution
+from model_core.networks.blocks import SMALL_GAIN, SOFTMAX_GAIN, deconvolution, pointwise
 from model_core.networks.dropout_attention import dropout_attention
 
 
@@ -29,11 +29,13 @@ class GlobalAggregation(nn.Module):
         super().__init__()
         self.heads = heads
         self.query = (
-            deconvolution(in_channels, out_channels, bias=True) if upsample else nn.Conv3d(in_channels, out_channels, 1)
+            deconvolution(in_channels, out_channels, bias=True, gain=SOFTMAX_GAIN)
+            if upsample
+            else pointwise(in_channels, out_channels, gain=SOFTMAX_GAIN)
         )
-        self.key = nn.Conv3d(in_channels, out_channels, 1)
-        self.value = nn.Conv3d(in_channels, out_channels, 1)
-        self.output = nn.Conv3d(out_channels, out_channels, 1)
+        self.key = pointwise(in_channels, out_channels, gain=SOFTMAX_GAIN)
+        self.value = pointwise(in_channels, out_channels)
+        self.output = pointwise(out_channels, out_channels, gain=SMALL_GAIN)
         self.attention_dropout = dropout
 
     def forward(self, x: Tensor) -> Tensor:

@@ -1,8 +1,9 @@
-"""The parts that the networks share: convolutions, normalisation, residual block, output head, initial weights."""
+"""The parts that the networks share: convolutions, normalisation, residual block, output head, first weights."""
 
 from __future__ import annotations
 
 import math
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -12,17 +13,52 @@ BATCH_NORM_MOMENTUM = 0.003
 BATCH_NORM_EPSILON = 1e-5
 
 
+# Gains of the first weights. A convolution's input has passed batch normalisation and a ReLU, so its mean square is
+# near 1/2, and a variance of 2/fan-in (He et al. 2015) keeps the output's near 1 at any depth. Queries and keys
+# start a little smaller, so that the softmax over thousands of positions starts soft; what global aggregation adds,
+# and the logits, start small, so that training sets out from the local path and from even probabilities. (The
+# public code of the Non-local U-Net draws all weights from a truncated normal with std 1.0, whatever the fan-in.)
+HE_GAIN = math.sqrt(2)
+SOFTMAX_GAIN = 1.0
+SMALL_GAIN = 0.1
+
+Convolution = TypeVar("Convolution", nn.Conv3d, nn.ConvTranspose3d)
+
+
+@torch.no_grad()
+def initialised(conv: Convolution, *, gain: float = HE_GAIN) -> Convolution:
+    """Draw the weights of a convolution from a normal with std gain/√fan-in, by torch's global generator; biases 0.
+
+    In a transposed convolution of stride s an output voxel sees only kernel³/s³ of the kernel.
+    """
+    taps = math.prod(conv.kernel_size)
+    if isinstance(conv, nn.ConvTranspose3d):
+        taps /= math.prod(conv.stride)
+    nn.init.normal_(conv.weight, std=gain / math.sqrt(conv.in_channels * taps))
+    if conv.bias is not None:
+        nn.init.zeros_(conv.bias)
+    return conv
+
+
 def convolution(
     in_channels: int, out_channels: int, *, kernel: int = 3, stride: int = 1, dilation: int = 1
 ) -> nn.Conv3d:
     """3-D convolution without bias that keeps the size at stride 1 and halves it at stride 2."""
     padding = dilation * (kernel // 2)
-    return nn.Conv3d(in_channels, out_channels, kernel, stride, padding, dilation, bias=False)
+    return initialised(nn.Conv3d(in_channels, out_channels, kernel, stride, padding, dilation, bias=False))
 
 
-def deconvolution(in_channels: int, out_channels: int, *, bias: bool = False) -> nn.ConvTranspose3d:
+def pointwise(in_channels: int, out_channels: int, *, gain: float = HE_GAIN) -> nn.Conv3d:
+    """1³ convolution with bias."""
+    return initialised(nn.Conv3d(in_channels, out_channels, 1), gain=gain)
+
+
+def deconvolution(
+    in_channels: int, out_channels: int, *, bias: bool = False, gain: float = HE_GAIN
+) -> nn.ConvTranspose3d:
     """Transposed 3-D convolution, kernel 3³, stride 2, that doubles the size."""
-    return nn.ConvTranspose3d(in_channels, out_channels, 3, stride=2, padding=1, output_padding=1, bias=bias)
+    conv = nn.ConvTranspose3d(in_channels, out_channels, 3, stride=2, padding=1, output_padding=1, bias=bias)
+    return initialised(conv, gain=gain)
 
 
 def normalised_relu6(channels: int) -> nn.Sequential:
@@ -80,7 +116,7 @@ class OutputHead(nn.Module):
         super().__init__()
         self.activate = normalised_relu6(in_channels)
         self.dropout = nn.Dropout(dropout)
-        self.conv = nn.Conv3d(in_channels, num_classes, 1)
+        self.conv = pointwise(in_channels, num_classes, gain=SMALL_GAIN)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, in_channels, D, H, W) -> (N, num_classes, D, H, W)."""
@@ -115,23 +151,3 @@ class SegmentationNetwork(nn.Module):
                 f"input has shape {shape}; {self.name} takes windows whose sides are multiples of "
                 f"{self.window_multiple}"
             )
-
-
-@torch.no_grad()
-def initialise(network: nn.Module) -> None:
-    """Draw the first weights from torch's global generator: He et al. 2015, normal, by true fan-in; biases 0.
-
-    A convolution's input here has passed batch normalisation and a ReLU, so its mean square is
-    near 1/2, and a variance of 2/fan-in keeps the output's near 1 at any depth. In the same way queries
-    and keys start with unit variance, and softmax(q·kᵀ/√C) starts neither flat nor saturated. In a
-    transposed convolution of stride s an output voxel sees only kernel³/s³ of the kernel. (The
-    public code of the Non-local U-Net draws from a truncated normal with std 1.0, whatever the fan-in.)
-    """
-    for module in network.modules():
-        if isinstance(module, nn.Conv3d | nn.ConvTranspose3d):
-            taps = math.prod(module.kernel_size)
-            if isinstance(module, nn.ConvTranspose3d):
-                taps /= math.prod(module.stride)
-            nn.init.normal_(module.weight, std=math.sqrt(2 / (module.in_channels * taps)))
-            if module.bias is not None:
-                nn.init.zeros_(module.bias)

@@ -13,9 +13,11 @@ from torch import Tensor, nn
 from model_core.networks.blocks import (
     BATCH_NORM_EPSILON,
     BATCH_NORM_MOMENTUM,
+    HE_GAIN,
+    SMALL_GAIN,
     SegmentationNetwork,
     convolution,
-    initialise,
+    initialised,
 )
 
 ENCODER_WIDTHS = (96, 128, 128)
@@ -49,12 +51,12 @@ class CC3DFCN(SegmentationNetwork):
         self.pool = nn.MaxPool3d(2)
         self.deconvs = nn.ModuleList()
         self.joins = nn.ModuleList()
-        for out_channels in (DECODER_WIDTH, DECODER_WIDTH, num_classes):
+        for out_channels, gain in ((DECODER_WIDTH, HE_GAIN), (DECODER_WIDTH, HE_GAIN), (num_classes, SMALL_GAIN)):
             deconv = nn.ConvTranspose3d(channels, DECODER_WIDTH, 4, stride=2, padding=1, bias=False)
-            self.deconvs.append(nn.Sequential(deconv, nn.ReLU(inplace=True)))
-            self.joins.append(nn.Conv3d(2 * DECODER_WIDTH, out_channels, 3, padding=1))
+            self.deconvs.append(nn.Sequential(initialised(deconv), nn.ReLU(inplace=True)))
+            join = nn.Conv3d(2 * DECODER_WIDTH, out_channels, 3, padding=1)
+            self.joins.append(initialised(join, gain=gain))
             channels = out_channels
-        initialise(self)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, in_channels, D, H, W), sides multiples of 8 -> logits (N, num_classes, D, H, W)."""

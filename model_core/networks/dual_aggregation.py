@@ -13,13 +13,15 @@ from torch import Tensor, nn
 
 from model_core.networks.attention import attend, from_tokens, to_tokens
 from model_core.networks.blocks import (
+    SMALL_GAIN,
+    SOFTMAX_GAIN,
     OutputHead,
     ResidualBlock,
     SegmentationNetwork,
     convolution,
     deconvolution,
-    initialise,
     normalised_relu6,
+    pointwise,
 )
 
 DILATIONS = (1, 2, 4)
@@ -68,7 +70,6 @@ class DualAggregation(SegmentationNetwork):
         self.up_2 = deconvolution(64, 32)
         self.decode_2 = ResidualBlock(32, 32)
         self.head = OutputHead(32, num_classes, dropout=output_dropout)
-        initialise(self)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, in_channels, D, H, W), sides multiples of 4 -> logits (N, num_classes, D, H, W)."""
@@ -112,7 +113,7 @@ class DualAttention(nn.Module):
         super().__init__()
         self.activate = normalised_relu6(channels)
         self.spatial = SpatialAttention(channels, dropout=dropout)
-        self.join = nn.Conv3d(2 * channels, channels, 1)
+        self.join = pointwise(2 * channels, channels, gain=SMALL_GAIN)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, D, H, W) -> the same shape."""
@@ -125,9 +126,9 @@ class SpatialAttention(nn.Module):
 
     def __init__(self, channels: int, *, dropout: float) -> None:
         super().__init__()
-        self.query = nn.Conv3d(channels, channels, 1)
-        self.key = nn.Conv3d(channels, channels, 1)
-        self.value = nn.Conv3d(channels, channels, 1)
+        self.query = pointwise(channels, channels, gain=SOFTMAX_GAIN)
+        self.key = pointwise(channels, channels, gain=SOFTMAX_GAIN)
+        self.value = pointwise(channels, channels)
         self.attention_dropout = dropout
 
     def forward(self, x: Tensor) -> Tensor:

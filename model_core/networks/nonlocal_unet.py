@@ -15,7 +15,6 @@ from model_core.networks.blocks import (
     SegmentationNetwork,
     convolution,
     deconvolution,
-    initialise,
     normalised_relu6,
 )
 
@@ -65,7 +64,6 @@ class NonlocalUNet(SegmentationNetwork):
         self.up_2 = _up_sampling(64, 32, global_up[1], attention_dropout)
         self.decode_2 = ResidualBlock(32, 32, shortcut=keeping)
         self.head = OutputHead(32, num_classes, dropout=output_dropout)
-        initialise(self)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, in_channels, D, H, W), sides multiples of 4 -> logits (N, num_classes, D, H, W)."""
