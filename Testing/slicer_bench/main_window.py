@@ -1,0 +1,118 @@
+"""A main window that looks like Slicer's: the module panel on the left, the views on the right."""
+
+from typing import Any
+
+import slicer
+from PySide6 import QtCore, QtGui, QtWidgets
+
+from .classes import all_constructors, behaviour, make
+
+PANEL_WIDTH = 500  # pixels of the module panel
+MENUS = ("File", "Edit", "View", "Help")
+
+
+@behaviour("qSlicerModuleSelectorToolBar")
+class ModuleSelectorToolBar:
+    """Switches modules: the old one is left, the new one entered."""
+
+    def initialise(self) -> None:
+        self._state.selected = ""
+        self._state.label = QtWidgets.QLabel("  Modules:  ")
+        self._state.box = QtWidgets.QComboBox()
+        self._state.box.setMinimumWidth(230)
+        QtWidgets.QToolBar.setMovable(self, False)
+        QtWidgets.QToolBar.addWidget(self, self._state.label)
+        QtWidgets.QToolBar.addWidget(self, self._state.box)
+
+    selectedModule = property(lambda self: self._state.selected, lambda self, name: self.selectModule(name))
+
+    def selectModule(self, name: str) -> None:
+        manager = slicer.app.moduleManager()
+        previous = manager.module(self._state.selected) if self._state.selected else None
+        if previous is not None and self._state.selected != name:
+            previous.widgetRepresentation().exit()
+        self._state.selected = name
+        if name:
+            module = manager.module(name)
+            self._state.window._show_module(module)
+            module.widgetRepresentation().enter()
+        self._emit("moduleSelected(QString)", name)
+
+
+@behaviour("qSlicerMainWindow")
+class MainWindow:
+    """The window; `slicer.util.mainWindow()` finds it by its name."""
+
+    def initialise(self) -> None:
+        QtCore.QObject.setObjectName(self, "qSlicerMainWindow")
+        QtWidgets.QMainWindow.setWindowTitle(self, "3D Slicer 5.12.4 (stand-in)")
+        with all_constructors():
+            self._state.selector = make("qSlicerModuleSelectorToolBar")()
+        self._state.selector._state.window = self
+        QtWidgets.QMainWindow.addToolBar(self, self._state.selector)
+        for title in MENUS:
+            QtWidgets.QMainWindow.menuBar(self).addMenu(title)
+        QtWidgets.QMainWindow.statusBar(self)
+        self._state.panel = _ModulePanel()
+        self._state.splitter = QtWidgets.QSplitter(QtCore.Qt.Horizontal)
+        self._state.splitter.addWidget(self._state.panel)
+        QtWidgets.QMainWindow.setCentralWidget(self, self._state.splitter)
+
+    def _show_views(self, viewport: QtWidgets.QWidget) -> None:
+        self._state.splitter.addWidget(viewport)
+        self._state.splitter.setStretchFactor(0, 0)
+        self._state.splitter.setStretchFactor(1, 1)
+
+    def _show_module(self, module: Any) -> None:
+        self._state.panel.show_module(module)
+        box = self._state.selector._state.box
+        if box.findText(module.title) < 0:
+            box.addItem(QtGui.QIcon(module.icon) if module.icon is not None else QtGui.QIcon(), module.title)
+        box.setCurrentText(module.title)
+
+    def moduleSelector(self) -> Any:
+        return self._state.selector
+
+
+class _ModulePanel(QtWidgets.QWidget):
+    """Title, help section and the module's widget in a scroll area."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setObjectName("ModulePanel")
+        self.setFixedWidth(PANEL_WIDTH)
+        layout = QtWidgets.QVBoxLayout(self)
+        layout.setContentsMargins(4, 4, 4, 4)
+        layout.setSpacing(4)
+        logo = QtWidgets.QLabel("<span style='font-size:15pt; color:#4a5560'><b>3D</b>Slicer</span>")
+        logo.setObjectName("LogoLabel")
+        layout.addWidget(logo)
+        with all_constructors():
+            self.help = make("ctkCollapsibleButton")()
+        self.help.text = "Help & Acknowledgement"
+        self.help_text = QtWidgets.QTextBrowser()
+        self.help_text.setFixedHeight(120)
+        QtWidgets.QVBoxLayout(self.help).addWidget(self.help_text)
+        layout.addWidget(self.help)
+        self.scroll = QtWidgets.QScrollArea()
+        self.scroll.setWidgetResizable(True)
+        self.scroll.setFrameShape(QtWidgets.QFrame.NoFrame)
+        self.scroll.setHorizontalScrollBarPolicy(QtCore.Qt.ScrollBarAlwaysOff)
+        layout.addWidget(self.scroll, 1)
+        with all_constructors():
+            probe = make("ctkCollapsibleButton")()
+        probe.text = "Data Probe"
+        probe.name = "DataProbeCollapsibleWidget"
+        probe.collapsed = True
+        layout.addWidget(probe)
+
+    def show_module(self, module: Any) -> None:
+        self.help_text.setHtml(module.helpText + "<hr>" + module.acknowledgementText)
+        self.help.collapsed = True
+        widget = module.widgetRepresentation()
+        if self.scroll.widget() is not widget:
+            if self.scroll.widget() is not None:
+                previous = self.scroll.takeWidget()
+                QtWidgets.QWidget.hide(previous)
+            self.scroll.setWidget(widget)
+        QtWidgets.QWidget.show(widget)
