@@ -56,6 +56,7 @@ from model_core.weights import DEFAULT_WINDOW, load_weights
 
 DEFAULT_WEIGHTS = Path(__file__).resolve().parents[1] / "Resources" / "weights" / "nonlocal_unet.safetensors"
 DEFAULT_STEP = 8  # the published setting
+BAR_FORMAT = "{desc} {percentage:3.0f}% |{bar}| {n_fmt}/{total_fmt} windows, {elapsed}{postfix}"
 LARGEST_WINDOW = 256  # voxels a side; attention over more than that fits no machine
 
 
@@ -189,7 +190,7 @@ def _segment(segmenter: Segmenter, pair: PreparedPair, step: int) -> tuple[Segme
     """Segment with a bar on the terminal; the bar stays off where stderr is a file or a pipe."""
     stages: list[Stage] = []
     began = time.monotonic()
-    with tqdm(unit=" windows", desc="Segmenting", disable=None) as bar:
+    with tqdm(desc="Segmenting", bar_format=BAR_FORMAT, disable=None) as bar:
 
         def show(progress: Progress) -> None:
             bar.total = progress.windows_total

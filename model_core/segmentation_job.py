@@ -40,8 +40,8 @@ class Segmentation:
     Attributes:
         labels: (D, H, W) uint8, the class of highest probability; background outside the brain
             and where no window has been yet.
-        probabilities: (4, D, H, W) float32, softmax probabilities averaged over the windows that
-            cover a voxel; (1, 0, 0, 0) outside the brain and where no window has been yet.
+        probabilities: (4, D, H, W) float32, the network's softmax probabilities averaged over the
+            windows that cover a voxel, outside the brain, too; (1, 0, 0, 0) where no window has been yet.
         step_reached: overlap step that the map stands for; 0 if it was stopped before even the
             coarsest grid was complete.
         windows_done: as in ``Progress``.
@@ -82,12 +82,10 @@ class SegmentationJob:
         scans = np.stack([np.pad(t1, padding), np.pad(t2, padding)])
         brain = np.pad(brain, padding)
         self.stages = plan_stages(brain.shape, window, step)
-        # Outside the brain the result is background whatever the network says, so a window without brain needs
-        # no answer; and the windows of zeros alone that reach into the brain (of a mask) share one answer.
-        needed = [_windows_with(brain, stage.starts, window) for stage in self.stages]
-        zero = [~_windows_with(scans.any(axis=0), stage.starts, window) for stage in self.stages]
-        self._to_run = [s.starts[n & ~z] for s, n, z in zip(self.stages, needed, zero, strict=True)]
-        self._blank = [s.starts[n & z] for s, n, z in zip(self.stages, needed, zero, strict=True)]
+        # All windows of zeros alone share one answer.
+        filled = [_windows_with(scans.any(axis=0), stage.starts, window) for stage in self.stages]
+        self._to_run = [stage.starts[runs] for stage, runs in zip(self.stages, filled, strict=True)]
+        self._blank = [stage.starts[~runs] for stage, runs in zip(self.stages, filled, strict=True)]
         self.has_blank = any(map(len, self._blank))
         self.blank_answer: Tensor | None = None
 
@@ -145,9 +143,8 @@ class SegmentationJob:
 
     def result(self) -> Segmentation:
         """Means of the sums, which are divided in place: call it last."""
-        outside = ~self.brain | (self.counts == 0)
-        probabilities = self.sums.div_(self.counts.clamp_(min=1)).masked_fill_(outside, 0)
-        probabilities[BACKGROUND.label].masked_fill_(outside, 1)
+        probabilities = self.sums.div_(self.counts.clamp(min=1))
+        probabilities[BACKGROUND.label].masked_fill_(self.counts == 0, 1)
         return Segmentation(
             labels=self.labels(),
             probabilities=np.ascontiguousarray(probabilities[:, *self.inside].cpu().numpy()),

@@ -35,13 +35,7 @@ MAX_VOXELS = 800**3  # 0.25 mm over a head; more than that is a damaged header, 
 DEFLATE_BEST_RATIO = 1032  # zlib packs no more than this many bytes into one
 
 # NIfTI-1 pairs and Analyze share the suffixes; the order is nibabel's own: the more telling header first.
-_PAIR_HEADERS = (
-    Nifti1PairHeader,
-    Nifti2PairHeader,
-    Spm2AnalyzeHeader,
-    Spm99AnalyzeHeader,
-    AnalyzeHeader,
-)
+_PAIR_HEADERS = (Nifti1PairHeader, Nifti2PairHeader, Spm2AnalyzeHeader, Spm99AnalyzeHeader, AnalyzeHeader)
 _SINGLE_HEADERS = (Nifti1Header, Nifti2Header)
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
@@ -115,8 +109,7 @@ def _check_shape_and_type(path: Path, shape: tuple[int, ...], type_name: str, is
         raise UserError(f"{path} has no voxels ({sides}); expected a 3-D volume; copy or export the file again.")
     if math.prod(shape) > MAX_VOXELS:
         raise UserError(
-            f"{path} claims {sides} voxels; expected at most {MAX_VOXELS:,}; the header looks damaged, "
-            "export the file again or crop the scan."
+            f"{path} claims {sides} voxels; expected at most {MAX_VOXELS:,}; crop the scan, or export it again."
         )
     if not is_real:
         raise UserError(
@@ -178,10 +171,14 @@ def _find_pair(path: Path, suffix: str) -> tuple[Path, Path]:
         names = [f"{stem}{kind}", f"{stem}{kind}.gz", f"{stem}{kind.upper()}"]
         found = [path.with_name(name) for name in names if path.with_name(name).is_file()]
         if not found:
-            raise UserError(f"{path} is half of a pair and {names[0]} is missing; put both files into one folder.")
+            raise _half_missing(path, path.with_name(names[0]))
         return found[0]
 
     return partner(".hdr"), partner(".img")
+
+
+def _half_missing(path: Path, missing: Path) -> UserError:
+    return UserError(f"{path} is half of a pair and {missing} is missing; put both files into one folder.")
 
 
 def _open(path: Path) -> Any:
@@ -220,11 +217,7 @@ def _truncated(path: Path, expected: int, found: str) -> UserError:
 @contextlib.contextmanager
 def silent_libraries() -> Iterator[None]:
     """Keep what ITK's libraries print on stderr from the user, who gets one sentence instead."""
-    try:
-        kept = os.dup(2)
-    except OSError:  # there is no stderr
-        yield
-        return
+    kept = os.dup(2)
     with open(os.devnull, "wb") as nowhere:
         try:
             os.dup2(nowhere.fileno(), 2)
@@ -266,7 +259,7 @@ def _check_itk_file_holds(path: Path, count: int) -> None:
     if named.upper() != "LOCAL":
         data_path, start = path.parent / named, 0
         if not data_path.is_file():
-            raise UserError(f"{path} is half of a pair and {data_path} is missing; put both files into one folder.")
+            raise _half_missing(path, data_path)
     encoding = "gzip" if fields.get("compresseddata", "").lower() == "true" else fields.get("encoding", "raw").lower()
     if encoding in ("raw", "gz", "gzip"):
         found = _count_bytes(data_path, start, encoding != "raw", count)

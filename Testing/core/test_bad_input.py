@@ -118,7 +118,7 @@ BAD_SCANS = {
     "truncated mha": (lambda f, a: cut(save(f / "a.mha", a), 0.7), "promises .* truncated"),
     "truncated raw": (lambda f, a: cut(save(f / "a.mhd", a).with_suffix(".raw"), 0.7).with_suffix(".mhd"), "truncated"),
     "damaged gz": (lambda f, a: flip_a_bit(save(f / "a.nii.gz", a)), "cannot be read"),
-    "no image file": (lose_image, "half of a pair and a.img is missing"),
+    "no image file": (lose_image, "half of a pair and .*a.img is missing"),
     "no raw file": (lose_raw, "half of a pair and .*a.raw is missing"),
     "huge nii": (lambda f, a: nifti(f / "a.nii", a, (DIM, "<4h", 3, 700, 700, 700)), "promises 686,000,352"),
     "absurd nii": (

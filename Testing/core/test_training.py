@@ -16,11 +16,11 @@ import matplotlib.image
 import numpy as np
 import pytest
 import torch
-from model_core.datasets import LabelledPair
 from safetensors.torch import load_file
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from model_core.datasets import LabelledPair
 from model_core.errors import UserError
 from model_core.history import History, Row, read_history
 from model_core.networks import NETWORKS
