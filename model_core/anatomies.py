@@ -66,19 +66,18 @@ def prepare_anatomy(label_map: Volume, *, keep_cerebellum: bool = False) -> Anat
     Raises:
         UserError: the map holds no cortex or no white matter.
     """
-    values = np.rint(_at_one_millimetre(label_map).array).astype(np.int32)
-    group = _group_of_each_voxel(values)
+    group = _group_of_each_voxel(_at_one_millimetre(label_map).array)
     for needed in (CORTEX, WHITE):
         if not (group == needed).any():
             raise UserError(
                 f"{label_map.path or 'The label map'} holds no {GROUPS[needed]}; a FreeSurfer-style label map (cortex "
                 "3 and 42, white matter 2 and 41) was expected; give an anatomy with these values."
             )
-    group = _fill_holes(_crop_to_brain(_keep_largest_piece(group)))
+    group = _fill_holes(_crop_to_brain(_keep_largest_piece(_crop_to_brain(group))))
     parenchyma = np.isin(group, (CORTEX, DEEP_GRAY, WHITE))
     sulcal_distance = ndimage.distance_transform_edt(~parenchyma).astype(np.float32)
     # CSF between two banks is never cut away, however wide the sulcus.
-    sulci = _close(parenchyma, SULCUS_HALF_WIDTH_MM)
+    sulci = ndimage.distance_transform_edt(sulcal_distance <= SULCUS_HALF_WIDTH_MM) > SULCUS_HALF_WIDTH_MM
     group = _settle_sulcal_csf(group, sulcal_distance, sulci)
     sulcal_distance[sulci] = 0
     if not keep_cerebellum:

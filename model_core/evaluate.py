@@ -28,9 +28,7 @@ import scipy
 from model_core.command_line import run_command
 from model_core.errors import UserError
 from model_core.metrics import CONVENTIONS, TissueScore, format_scores, score_tissues
-from model_core.volumes import Volume, check_can_write, read_labels, replace_when_complete, resample
-
-SAME_GRID_TOLERANCE = 0.01  # of a voxel: rounding of affines in file headers stays far below
+from model_core.volumes import Volume, check_can_write, have_same_grid, read_labels, replace_when_complete, resample
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -65,15 +63,6 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--reference", type=Path, required=True, help="label map taken as true")
     parser.add_argument("--json", type=Path, metavar="OUT", help="also write the scores and their conventions here")
     return parser.parse_args(arguments)
-
-
-def have_same_grid(first: Volume, second: Volume) -> bool:
-    """Say whether two volumes have one shape and their corners lie at the same places."""
-    if first.array.shape != second.array.shape:
-        return False
-    corners = np.indices((2, 2, 2)).reshape(3, -1) * (np.array(first.array.shape)[:, None] - 1)
-    shift = (first.affine - second.affine) @ np.vstack([corners, np.ones(8)])
-    return bool(np.abs(shift).max() <= SAME_GRID_TOLERANCE * min(second.spacing))
 
 
 def onto_grid_of(reference: Volume, prediction: Volume) -> Volume:

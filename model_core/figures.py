@@ -205,6 +205,6 @@ def _label(figure: Figure, title: str, subtitle: str, *, with_differences: bool)
         labelcolor=TEXT_COLOR, fontsize=12, handlelength=1.2, handleheight=1.2, borderpad=0, borderaxespad=0,
     )  # fmt: skip
     figure.text(
-        1 - GAP_MM / width, middle, "Radiological convention: the patient's right is on the left",
+        1 - 2 * GAP_MM / width, middle, "Radiological convention: the patient's right is on the left",
         color=FAINT_COLOR, fontsize=11, ha="right", va="center",
     )  # fmt: skip

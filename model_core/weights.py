@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import platform
-import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from safetensors.torch import save as to_safetensors
 
 from model_core.errors import UserError
 from model_core.networks import NETWORKS, SegmentationNetwork, build_network, count_parameters
+from model_core.volumes import replace_when_complete
 
 CARD_KEY = "infantbrainseg_card"
 DEFAULT_WINDOW = 32
@@ -37,21 +37,13 @@ def save_weights(path: str | os.PathLike[str], network: SegmentationNetwork, car
             date are added; ``window`` is 32 unless given.
 
     Raises:
-        OSError: the file cannot be written; nothing is left behind.
+        UserError: the file cannot be written; what stood there is as it was.
     """
     complete_card = {"window": DEFAULT_WINDOW} | card | _facts(network)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
     content = to_safetensors(tensors, metadata={CARD_KEY: json.dumps(complete_card, ensure_ascii=False)})
-    path = Path(path)
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        os.chmod(temporary, 0o666 & ~_umask())  # mkstemp makes it readable by the owner alone
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    with replace_when_complete(path) as temporary:
+        temporary.write_bytes(content)
 
 
 def load_weights(path: str | os.PathLike[str]) -> tuple[SegmentationNetwork, dict[str, Any]]:
@@ -80,7 +72,7 @@ def load_weights(path: str | os.PathLike[str]) -> tuple[SegmentationNetwork, dic
     card = _read_card(path, metadata)
     network = _named_network(path, card)
     _check_tensors(path, network, tensors)
-    network.load_state_dict(tensors, assign=True)
+    network.load_state_dict(tensors)
     return network.eval(), card
 
 
@@ -99,12 +91,6 @@ def _facts(network: SegmentationNetwork) -> dict[str, Any]:
         },
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def _describe_unreadable(path: Path) -> str:
@@ -147,7 +133,7 @@ def _named_network(path: Path, card: dict[str, Any]) -> SegmentationNetwork:
             f"The weights file {path} names {channels!r} input and {classes!r} output channels; whole numbers were "
             f"expected; {_SET_RIGHT}."
         )
-    with torch.device("meta"):  # only names and shapes: draws no random numbers, takes no memory
+    with torch.random.fork_rng(devices=[]):  # the first weights are not used, and reading a file draws no numbers
         return build_network(name, channels, classes)
 
 
