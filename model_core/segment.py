@@ -295,5 +295,6 @@ def _report(
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ending is stopping: nothing half-written either way
+    for number in (signal.SIGINT, signal.SIGTERM):  # both stop it, even as a shell's background job
+        signal.signal(number, signal.default_int_handler)
     sys.exit(run_command(main))
