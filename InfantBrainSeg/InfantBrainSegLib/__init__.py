@@ -1,0 +1,1 @@
+"""The parts of the module Segment infant brain. Nothing here imports torch; that is the worker's."""

@@ -1,0 +1,86 @@
+"""A model card as text for people."""
+
+from __future__ import annotations
+
+import html
+import json
+import statistics
+from typing import Any
+
+from .core_paths import make_core_importable
+
+make_core_importable()
+from model_core.tissues import TISSUES  # noqa: E402
+
+NETWORK_NAMES = {
+    "nonlocal_unet": "Non-local U-Net",
+    "dual_aggregation": "Dual aggregation network",
+    "cc_3d_fcn": "CC-3D-FCN",
+}
+_TOLD = ("network", "parameters", "window", "training_data", "held_out_scores", "validation", "intended_use", "limits")
+
+
+def describe_card(card: dict[str, Any]) -> str:
+    """Return a model card as rich text: what users ask first stands first, the rest follows line by line.
+
+    Args:
+        card: as `model_core.model_card.read_card` gives it; nothing in it is trusted, all of it is escaped.
+    """
+    lines = [
+        f"<b>{_text(card.get('title') or NETWORK_NAMES.get(card.get('network'), card.get('network', 'Unknown')))}</b>",
+        f"<b>Network:</b> {_text(NETWORK_NAMES.get(card.get('network'), card.get('network', 'not stated')))}, "
+        f"{_number(card.get('parameters'))} parameters, windows of {_text(card.get('window', '?'))}³ voxels",
+        f"<b>Training data:</b> {_training_data(card.get('training_data'))}",
+        f"<b>Licence of the data:</b> {_licence(card.get('training_data'))}",
+        f"<b>Scores:</b> {_scores(card)}",
+        f"<b>Use:</b> {_text(card.get('intended_use', 'not stated'))}",
+    ]
+    if card.get("limits"):
+        lines.append(f"<b>Limits:</b> {_text(card['limits'])}")
+    lines += [
+        f"<b>{_text(name.replace('_', ' ').capitalize())}:</b> {_text(value)}"
+        for name, value in card.items()
+        if name not in (*_TOLD, "title")
+    ]
+    return "<br>".join(lines)
+
+
+def _text(value: Any) -> str:
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return html.escape(text)
+
+
+def _number(value: Any) -> str:
+    return f"{value:,}" if isinstance(value, int) else "unknown"
+
+
+def _training_data(data: Any) -> str:
+    if not isinstance(data, dict):
+        return _text(data or "not stated")
+    return _text(data.get("description") or {k: v for k, v in data.items() if k != "licence"} or "not stated")
+
+
+def _licence(data: Any) -> str:
+    return _text(data.get("licence", "not stated") if isinstance(data, dict) else "not stated")
+
+
+def _scores(card: dict[str, Any]) -> str:
+    """Mean held-out Dice a tissue with n; else the validation's; else that there are none."""
+    held_out = card.get("held_out_scores")
+    subjects = held_out.get("scores") if isinstance(held_out, dict) else None
+    if isinstance(subjects, dict) and subjects:
+        try:
+            means = {
+                tissue.name: statistics.mean(float(subject[tissue.key]["dice"]) for subject in subjects.values())
+                for tissue in TISSUES
+            }
+        except (KeyError, TypeError, ValueError):
+            return _text(held_out)
+        listed = ", ".join(f"{name} {mean:.3f}" for name, mean in means.items())
+        step = held_out.get("overlap_step")
+        return _text(f"Dice {listed} (mean of {len(subjects)} held-out subjects, step {step})")
+    validation = card.get("validation")
+    if isinstance(validation, dict) and isinstance(validation.get("dice"), dict):
+        listed = ", ".join(f"{name} {value}" for name, value in validation["dice"].items())
+        return _text(f"validation Dice {listed}")
+    return "none stated"

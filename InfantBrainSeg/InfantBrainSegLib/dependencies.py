@@ -1,0 +1,66 @@
+"""The worker's packages in Slicer's own Python: looked for when the user first runs, installed only after asking."""
+
+from __future__ import annotations
+
+import slicer.packaging
+
+from .core_paths import requirements_file
+from .errors import SegmentationError
+
+REQUESTER = "Segment infant brain"
+SLICERS_OWN = ["numpy", "scipy", "SimpleITK", "vtk"]  # never to be replaced by an installation
+TORCH_REQUIREMENT = ">=2.5"
+
+
+def missing_packages() -> list[str]:
+    """Return what the worker lacks in Slicer's Python; nothing is imported."""
+    missing = [] if slicer.packaging.pip_check(f"torch{TORCH_REQUIREMENT}") else ["torch"]
+    requirements = slicer.packaging.load_requirements(requirements_file())
+    return missing + [str(item) for item in requirements if not slicer.packaging.pip_check(item)]
+
+
+def ensure_packages() -> None:
+    """Install what is missing, asking first: PyTorch by its extension, the rest by slicer.packaging.
+
+    Raises:
+        SegmentationError: the user said no, the PyTorch extension is not there, or an installation failed.
+    """
+    if not missing_packages():
+        return
+    _ensure_torch()
+    requirements = slicer.packaging.load_requirements(requirements_file())
+    try:
+        slicer.packaging.pip_ensure(requirements, skip_packages=SLICERS_OWN, requester=REQUESTER)
+    except Exception as error:
+        raise SegmentationError(_describe("nibabel and safetensors", error)) from error
+
+
+def _ensure_torch() -> None:
+    if slicer.packaging.pip_check(f"torch{TORCH_REQUIREMENT}"):
+        return
+    try:
+        import PyTorchUtils
+    except ImportError as error:
+        raise SegmentationError(
+            "PyTorch is not installed in Slicer; the extension PyTorch is needed to install the build that fits this "
+            "computer; install it in the Extensions Manager, restart Slicer and segment again, or choose another "
+            "Python under Advanced."
+        ) from error
+    try:
+        installed = PyTorchUtils.PyTorchUtilsLogic().installTorch(
+            askConfirmation=True, torchVersionRequirement=TORCH_REQUIREMENT
+        )
+    except Exception as error:
+        raise SegmentationError(_describe("PyTorch", error)) from error
+    if installed is None:
+        raise SegmentationError(
+            "PyTorch was not installed; the segmentation needs it; segment again and agree to the installation, or "
+            "choose another Python under Advanced."
+        )
+
+
+def _describe(what: str, error: Exception) -> str:
+    return (
+        f"{what} could not be installed ({' '.join(str(error).split())[:300]}); expected access to the Python package "
+        "index; check the network or the proxy settings, then segment again, or choose another Python under Advanced."
+    )

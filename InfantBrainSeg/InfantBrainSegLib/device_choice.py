@@ -1,0 +1,110 @@
+"""The device in the panel, by name before the run; and, under Advanced, the Python that the worker runs in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from .worker_command import WorkerCommand, WorkerKind
+
+KINDS = (WorkerKind.SLICER, WorkerKind.PYTHON, WorkerKind.COMMAND)  # in the order of the combo box
+PLACEHOLDERS = {
+    WorkerKind.SLICER: "",
+    WorkerKind.PYTHON: "path of a Python that has PyTorch, such as C:\\Python312\\python.exe",
+    WorkerKind.COMMAND: "ssh gpu-host python3 InfantBrainSeg/model_core/worker.py",
+}
+
+
+class DeviceChoice:
+    """Combo box of the devices that the worker found.
+
+    Args:
+        ui: the panel's widgets.
+        onChosen: called with the device's name when the user chooses one.
+    """
+
+    def __init__(self, ui: Any, onChosen: Callable[[str], Any]) -> None:
+        self._ui, self._onChosen = ui, onChosen
+        self._refreshing = False
+        self._listed: list[tuple[str, str]] = []
+        ui.deviceComboBox.connect("currentIndexChanged(int)", self._selected)
+
+    def refresh(self, device: str, info: dict[str, Any] | None, waiting_text: str) -> None:
+        """Show the devices and which one is chosen.
+
+        Args:
+            device: the parameter: "auto" or a name.
+            info: the worker's `ready` event, or None while there is none.
+            waiting_text: what to say instead of a device's name while there is no worker.
+        """
+        titles = {item["name"]: item["title"] for item in usable_devices(info)}
+        automatic = titles.get((info or {}).get("default_device"), waiting_text)
+        entries = [("auto", f"Automatic: {automatic}"), *titles.items()]
+        if device not in dict(entries):
+            entries.append((device, f"{device} (not found)" if info else device))
+        self._refreshing = True
+        if entries != self._listed:
+            self._listed = entries
+            self._ui.deviceComboBox.clear()
+            for name, title in entries:
+                self._ui.deviceComboBox.addItem(title, name)
+        self._ui.deviceComboBox.currentIndex = self._ui.deviceComboBox.findData(device)
+        self._ui.deviceComboBox.toolTip = _tooltip(info)
+        self._refreshing = False
+
+    def _selected(self, index: int) -> None:
+        if not self._refreshing and index >= 0:
+            self._onChosen(self._ui.deviceComboBox.itemData(index))
+
+
+def usable_devices(info: dict[str, Any] | None) -> list[dict[str, Any]]:
+    """Return the worker's devices that passed its probe."""
+    return [item for item in (info or {}).get("devices", []) if item.get("usable")]
+
+
+def device_title(device: str, info: dict[str, Any] | None) -> str:
+    """Return the title of the device that a choice leads to, empty while the worker has not said."""
+    name = (info or {}).get("default_device") if device == "auto" else device
+    return next((item["title"] for item in (info or {}).get("devices", []) if item["name"] == name), "")
+
+
+def _tooltip(info: dict[str, Any] | None) -> str:
+    lines = ["Where the network runs. “Automatic” takes a GPU if PyTorch can use one."]
+    for item in (info or {}).get("devices", []):
+        if not item.get("usable"):
+            lines.append(f"{item['title']}: {item.get('reason') or 'not usable'}")
+    if (info or {}).get("note"):
+        lines.append(info["note"])
+    return "\n".join(lines)
+
+
+class WorkerChoice:
+    """Combo box and line under Advanced: which program runs the worker. Kept on this machine, not in the scene.
+
+    Args:
+        ui: the panel's widgets.
+        onChosen: called when the user changed it.
+    """
+
+    def __init__(self, ui: Any, onChosen: Callable[[], Any]) -> None:
+        self._ui, self._onChosen = ui, onChosen
+        command = WorkerCommand.from_settings()
+        ui.workerKindComboBox.currentIndex = KINDS.index(command.kind)
+        ui.workerCommandLineEdit.text = command.text
+        ui.workerKindComboBox.connect("currentIndexChanged(int)", self._changed)
+        ui.workerCommandLineEdit.connect("editingFinished()", self._changed)
+        self._show()
+
+    def _show(self) -> None:
+        kind = KINDS[self._ui.workerKindComboBox.currentIndex]
+        self._ui.workerCommandLineEdit.placeholderText = PLACEHOLDERS[kind]
+        for widget in (self._ui.workerCommandLabel, self._ui.workerCommandLineEdit):
+            widget.setVisible(kind is not WorkerKind.SLICER)
+
+    def _changed(self) -> None:
+        self._show()
+        kind = KINDS[self._ui.workerKindComboBox.currentIndex]
+        chosen = WorkerCommand(kind, "" if kind is WorkerKind.SLICER else self._ui.workerCommandLineEdit.text.strip())
+        if chosen != WorkerCommand.from_settings() and (chosen.text or kind is WorkerKind.SLICER):
+            chosen.save()
+            self._onChosen()

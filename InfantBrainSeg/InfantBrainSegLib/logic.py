@@ -1,0 +1,226 @@
+"""What the panel and the Python console call: segment, startSegmentation, score, startScoring."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import slicer
+
+from .core_paths import make_core_importable, weights_folder
+from .dependencies import ensure_packages
+from .errors import SegmentationError
+from .jobs import Job, JobProgress
+from .scene_volumes import describe_pair_problem
+from .scoring_job import ScoringJob
+from .segmentation_job import SegmentationJob, SegmentationRequest
+from .worker_command import WorkerCommand
+from .worker_front import WorkerFront
+
+make_core_importable()
+from model_core.errors import UserError  # noqa: E402
+from model_core.model_card import read_card  # noqa: E402
+
+DEFAULT_WEIGHTS = "nonlocal_unet.safetensors"
+STEP_WITH_GPU, STEP_WITHOUT_GPU = 8, 16
+DEFAULT_WINDOW = 32
+
+
+class SegmentationLogic:
+    """Segments and scores nodes of the scene by a worker process; nothing here blocks unless its name says so.
+
+    Example::
+
+        logic = slicer.util.getModuleLogic("InfantBrainSeg")
+        segmentation = logic.segment(t1Node, t2Node, overlapStep=16)
+        table = logic.score(segmentation, referenceNode)
+    """
+
+    def __init__(self) -> None:
+        self.worker = WorkerFront()
+
+    def segment(self, t1Node: Any, t2Node: Any, **options: Any) -> Any:
+        """Segment a T1/T2 pair and wait for it, with a progress dialog where there is a main window.
+
+        Args:
+            t1Node, t2Node: vtkMRMLScalarVolumeNode of one head.
+            options: as of `startSegmentation`.
+
+        Returns:
+            The vtkMRMLSegmentationNode with CSF, gray matter and white matter.
+
+        Raises:
+            SegmentationError: with a sentence that says what was found, what was expected and what to do.
+        """
+        job = self.startSegmentation(t1Node, t2Node, **options)
+        self._wait_with_dialog(job, "Segmenting")
+        return job.result()
+
+    def startSegmentation(
+        self,
+        t1Node: Any,
+        t2Node: Any,
+        overlapStep: int | None = None,
+        *,
+        maskNode: Any = None,
+        outputNode: Any = None,
+        weights: str | Path | None = None,
+        device: str = "auto",
+        alignT2: bool = False,
+        biasCorrection: bool = False,
+        createLabelMap: bool = False,
+        createProbabilities: bool = False,
+        showMaps: bool = True,
+        onProgress: Callable[[JobProgress], Any] | None = None,
+        onChanged: Callable[[Job], Any] | None = None,
+    ) -> SegmentationJob:
+        """Start to segment a T1/T2 pair and return at once.
+
+        Args:
+            t1Node, t2Node: vtkMRMLScalarVolumeNode of one head, skull-stripped (0 outside the brain) unless there is
+                a mask.
+            overlapStep: voxels between windows, 1 to the window's side (32); None takes 8 with a GPU, 16 without.
+            maskNode: brain mask.
+            outputNode: vtkMRMLSegmentationNode to fill; None makes a new one.
+            weights: a .safetensors file; None takes the weights that ship.
+            device: "auto", "cpu", "cuda", "cuda:1", … or "mps".
+            alignT2: first move T2 onto T1, rigidly, by mutual information.
+            biasCorrection: first correct both scans' bias fields (N4).
+            createLabelMap: also leave a label map volume in the scene.
+            createProbabilities: also leave a probability volume per class in the scene.
+            showMaps: show each finished coarse map in the views while the run goes on.
+            onProgress: called with a JobProgress, a few times a second.
+            onChanged: called with the job when its state or its map changes.
+
+        Returns:
+            The job: `cancel()`, `keepThisMap()`, `wait()`, `result()`, `state`, `progress`, `error`.
+
+        Raises:
+            SegmentationError: it cannot start; the sentence says why.
+        """
+        problem = describe_pair_problem(t1Node, t2Node, maskNode)
+        if problem:
+            raise SegmentationError(problem)
+        weights_path = Path(weights) if weights is not None else None
+        window = self.cardOf(weights_path).get("window", DEFAULT_WINDOW)
+        if overlapStep is not None and (isinstance(overlapStep, bool) or not 1 <= overlapStep <= window):
+            raise SegmentationError(
+                f"The overlap step is {overlapStep}; expected a whole number from 1 to the window's {window}; take 8 "
+                "(as published), or 16 for a quicker result."
+            )
+        self._ensure_packages()
+        job = SegmentationJob(
+            self.worker,
+            SegmentationRequest(
+                t1=t1Node,
+                t2=t2Node,
+                mask=maskNode,
+                output=outputNode,
+                weights=weights_path,
+                step=int(overlapStep) if overlapStep is not None else self.defaultStep(device),
+                device=device,
+                align_t2=alignT2,
+                bias_correction=biasCorrection,
+                label_map=createLabelMap,
+                probabilities=createProbabilities,
+                show_maps=showMaps,
+            ),
+        )
+        return self._submit(job, onProgress, onChanged)
+
+    def score(self, segmentation: Any, reference: Any, tableNode: Any = None) -> Any:
+        """Compare a result with a reference and wait for it.
+
+        Args:
+            segmentation, reference: vtkMRMLSegmentationNode or vtkMRMLLabelMapVolumeNode; their grids may differ, the
+                scores are computed on the reference's.
+            tableNode: the vtkMRMLTableNode to fill; None makes a new one.
+
+        Returns:
+            The table node: one row a tissue with Dice, 3D-MHD, ASD, HD95 and volumes.
+
+        Raises:
+            SegmentationError: as of `segment`.
+        """
+        job = self.startScoring(segmentation, reference, tableNode)
+        self._wait_with_dialog(job, "Scoring")
+        return job.result()
+
+    def startScoring(
+        self,
+        segmentation: Any,
+        reference: Any,
+        tableNode: Any = None,
+        *,
+        onChanged: Callable[[Job], Any] | None = None,
+    ) -> ScoringJob:
+        """Start to compare a result with a reference and return at once; arguments as of `score`."""
+        for name, node in (("result", segmentation), ("reference", reference)):
+            if node is None or not (node.IsA("vtkMRMLSegmentationNode") or node.IsA("vtkMRMLLabelMapVolumeNode")):
+                found = "None" if node is None else f"{node.GetName()}, a {node.GetNodeTagName()}"
+                raise SegmentationError(
+                    f"The {name} is {found}; expected a segmentation or a label map; choose one, or convert the "
+                    "volume to a label map in the Volumes module."
+                )
+        self._ensure_packages()
+        return self._submit(ScoringJob(self.worker, segmentation, reference, tableNode), None, onChanged)
+
+    def defaultStep(self, device: str = "auto") -> int:
+        """Return the overlap step that fits a device: 8 with a GPU, 16 without."""
+        info = self.worker.info or {}
+        name = info.get("default_device", "cpu") if device == "auto" else device
+        return STEP_WITHOUT_GPU if name == "cpu" else STEP_WITH_GPU
+
+    def cardOf(self, weights: Path | None) -> dict[str, Any]:
+        """Return the model card inside a weights file, by default the one that ships.
+
+        Raises:
+            SegmentationError: the file is missing, damaged or carries no card.
+        """
+        try:
+            return read_card(weights if weights is not None else weights_folder() / DEFAULT_WEIGHTS)
+        except UserError as error:
+            raise SegmentationError(str(error)) from error
+
+    def close(self) -> None:
+        """End the worker, its folder and everything that runs; the next call starts a new one."""
+        self.worker.close()
+
+    def _ensure_packages(self) -> None:
+        if WorkerCommand.from_settings().runs_in_slicer_python:
+            ensure_packages()
+
+    def _submit(
+        self,
+        job: Any,
+        onProgress: Callable[[JobProgress], Any] | None,
+        onChanged: Callable[[Job], Any] | None,
+    ) -> Any:
+        if onProgress is not None:
+            job.callbacks.progress.append(onProgress)
+        if onChanged is not None:
+            job.callbacks.changed.append(onChanged)
+        self.worker.submit(job)
+        return job
+
+    @staticmethod
+    def _wait_with_dialog(job: Job, title: str) -> None:
+        if slicer.util.mainWindow() is None or slicer.app.testingEnabled():
+            job.wait()
+            return
+        dialog = slicer.util.createProgressDialog(windowTitle=f"{title}…", labelText="Starting the worker…", maximum=0)
+
+        def show(progress: JobProgress) -> None:
+            dialog.maximum = progress.windows_total
+            dialog.value = progress.windows_done
+            dialog.labelText = str(progress).capitalize()
+
+        job.callbacks.progress.append(show)
+        dialog.connect("canceled()", job.cancel)
+        try:
+            job.wait()
+        finally:
+            job.callbacks.progress.remove(show)
+            dialog.close()
+            dialog.deleteLater()

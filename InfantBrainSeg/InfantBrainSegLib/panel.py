@@ -1,0 +1,323 @@
+"""The panel: parameters of the scene on one side, widgets and jobs on the other."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import slicer
+from slicer.util import VTKObservationMixin
+
+from .dependencies import missing_packages
+from .device_choice import DeviceChoice, WorkerChoice, device_title
+from .errors import SegmentationError
+from .jobs import Job, JobState
+from .logic import DEFAULT_WINDOW, SegmentationLogic
+from .model_choice import ModelChoice, resolve_weights
+from .parameters import InfantBrainSegParameterNode
+from .proposals import propose_pair
+from .results_view import ResultsView
+from .run_controls import RunControls
+from .scene_volumes import describe_pair_problem
+from .scoring_job import ScoringJob
+from .segmentation_job import SegmentationJob
+from .step_choice import StepChoice, format_seconds
+from .worker_command import WorkerCommand
+
+
+class Panel(VTKObservationMixin):
+    """Connects widgets, parameters and logic.
+
+    Args:
+        ui: the widgets of InfantBrainSeg.ui by name.
+        logic: what segments and scores.
+    """
+
+    def __init__(self, ui: Any, logic: SegmentationLogic) -> None:
+        super().__init__()
+        self.ui, self.logic = ui, logic
+        self.parameters: InfantBrainSegParameterNode | None = None
+        self.job: SegmentationJob | None = None
+        self.scoringJob: ScoringJob | None = None
+        self._gui_tag: Any = None
+        self._message, self._message_is_error = "", False
+        self._untouched: dict[str, int] = {}  # results by node ID, with the time of their last change by us
+        self._model = ModelChoice(ui, logic, lambda value: self._set("weightsFile", value))
+        self._steps = StepChoice(ui, lambda value: self._set("overlapStep", value))
+        self._devices = DeviceChoice(ui, lambda value: self._set("device", value))
+        self._worker_choice = WorkerChoice(ui, self._warm_up)
+        self._run = RunControls(ui)
+        self.results = ResultsView(ui, self.startScoring)
+        ui.segmentButton.connect("clicked()", self.onSegmentButton)
+        ui.keepButton.connect("clicked()", self.onKeepButton)
+        logic.worker.onChanged.append(self.refresh)
+
+    # The module's life
+
+    def enter(self, parameterNode: Any) -> None:
+        """Show the scene's parameters, propose a pair, and start the worker in the background."""
+        self.attach(parameterNode)
+        for event in (slicer.mrmlScene.NodeAddedEvent, slicer.mrmlScene.NodeRemovedEvent):
+            if not self.hasObserver(slicer.mrmlScene, event, self._on_scene_changed):
+                self.addObserver(slicer.mrmlScene, event, self._on_scene_changed)
+        self._propose()
+        self._warm_up()
+
+    def attach(self, parameterNode: Any) -> None:
+        """Follow a parameter node of the scene."""
+        self.detach()
+        self.parameters = InfantBrainSegParameterNode(parameterNode)
+        self._gui_tag = self.parameters.connectGui(self.ui)
+        self.addObserver(parameterNode, "ModifiedEvent", self._on_parameters_changed)
+        self.refresh()
+
+    def detach(self) -> None:
+        """Let go of the parameter node, as when the scene closes; what runs is cancelled."""
+        if self.job is not None and not self.job.isFinished:
+            self.job.cancel()
+        if self.scoringJob is not None and not self.scoringJob.isFinished:
+            self.scoringJob.cancel()
+        if self.parameters is not None:
+            self.parameters.disconnectGui(self._gui_tag)
+            self.removeObserver(self.parameters.parameterNode, "ModifiedEvent", self._on_parameters_changed)
+        self.parameters = None
+
+    def leave(self) -> None:
+        """Stop following the scene while another module is shown; what runs goes on."""
+        for event in (slicer.mrmlScene.NodeAddedEvent, slicer.mrmlScene.NodeRemovedEvent):
+            self.removeObserver(slicer.mrmlScene, event, self._on_scene_changed)
+
+    def sceneClosed(self) -> None:
+        """Forget what the closed scene held."""
+        self.detach()
+        self.job, self.scoringJob = None, None
+        self._untouched.clear()
+        self._tell("")
+        self.results.set_segmentation(None)
+        self.results.show_volumes({})
+
+    def cleanup(self) -> None:
+        """End everything."""
+        self.detach()
+        self.results.forget_scores()
+        self.removeObservers()
+        self.logic.close()
+
+    # What the user does
+
+    def onSegmentButton(self) -> None:
+        """Start a run, or cancel the one that is in progress."""
+        if self.job is not None and not self.job.isFinished:
+            self.job.cancel()
+            return
+        if not self._may_overwrite():
+            return
+        parameters = self.parameters
+        try:
+            self.job = self.logic.startSegmentation(
+                parameters.t1,
+                parameters.t2,
+                self._step(),
+                maskNode=parameters.mask,
+                outputNode=parameters.output,
+                weights=resolve_weights(parameters.weightsFile),
+                device=parameters.device,
+                alignT2=parameters.alignT2,
+                biasCorrection=parameters.biasCorrection,
+                createLabelMap=parameters.createLabelMap,
+                createProbabilities=parameters.createProbabilities,
+                onProgress=lambda _: self._refresh_run(),
+                onChanged=self._on_job_changed,
+            )
+            self._tell("")
+        except SegmentationError as error:
+            self._tell(str(error), is_error=True)
+        self.refresh()
+
+    def onKeepButton(self) -> None:
+        """Stop early and keep the map so far."""
+        if self.job is not None and self.job.canKeep:
+            self.job.keepThisMap()
+
+    def startScoring(self) -> None:
+        """Score the segmentation, as it is now, against the reference."""
+        parameters = self.parameters
+        try:
+            self.scoringJob = self.logic.startScoring(
+                parameters.output,
+                parameters.reference,
+                parameters.scoreTable,
+                onChanged=self._on_scoring_changed,
+            )
+            self.ui.scoreLabel.text = "Computing the scores…"
+        except SegmentationError as error:
+            self.ui.scoreLabel.text = str(error)
+        self.refresh()
+
+    # What changes
+
+    def refresh(self) -> None:
+        """Bring all widgets up to date with parameters, worker and job."""
+        parameters = self.parameters
+        if parameters is None:
+            return
+        self._model.refresh(parameters.weightsFile)
+        info = self.logic.worker.info
+        self._devices.refresh(parameters.device, info, self._waiting_text())
+        self._steps.refresh(
+            step=self._step(),
+            window=self._window(),
+            t1=parameters.t1,
+            mask=parameters.mask,
+            device_title=device_title(parameters.device, info),
+            network=self._model.network,
+        )
+        self._follow(parameters.output)
+        self._refresh_run()
+        self._refresh_scoring()
+
+    def _refresh_run(self) -> None:
+        if self.parameters is None:
+            return
+        if self.job is not None and not self.job.isFinished:
+            self._run.show_running(self.job.progress, self.job.state, can_keep=self.job.canKeep)
+        else:
+            self._run.show_idle(self._reason(), self._message, is_error=self._message_is_error)
+
+    def _reason(self) -> str:
+        """Why a run cannot start, or an empty text."""
+        parameters = self.parameters
+        if self.scoringJob is not None and not self.scoringJob.isFinished:
+            return "The scores are being computed; wait for a moment."
+        return describe_pair_problem(parameters.t1, parameters.t2, parameters.mask) or self._model.problem
+
+    def _refresh_scoring(self) -> None:
+        button, parameters = self.ui.scoreButton, self.parameters
+        reason = ""
+        if self.logic.worker.is_busy:
+            reason = "A run is in progress; wait for its end."
+        elif parameters.output is None:
+            reason = "There is no segmentation yet; segment first, or choose one above."
+        elif parameters.reference is None:
+            reason = "No reference is chosen; choose a label map or a segmentation under Inputs."
+        elif parameters.reference is parameters.output:
+            reason = "The reference is the segmentation itself; choose another one under Inputs."
+        button.enabled = not reason
+        button.toolTip = reason or "Score the segmentation as it is now against the reference; again after editing."
+
+    def _on_parameters_changed(self, *_: Any) -> None:
+        self.refresh()
+
+    def _on_scene_changed(self, *_: Any) -> None:
+        if not slicer.mrmlScene.IsBatchProcessing() and not slicer.mrmlScene.IsClosing():
+            self._propose()
+
+    def _on_job_changed(self, job: SegmentationJob) -> None:
+        if self.parameters is None or job is not self.job:
+            return
+        if job.state is JobState.DONE:
+            self._take_result(job)
+        elif job.state is JobState.FAILED:
+            self._tell(job.error, is_error=True)
+        elif job.state is JobState.CANCELLED:
+            self._tell("Cancelled; the scene is as it was.")
+        self.refresh()
+
+    def _take_result(self, job: SegmentationJob) -> None:
+        node = job.segmentationNode
+        self.parameters.output = node
+        self._untouched[node.GetID()] = node.GetSegmentation().GetMTime()
+        self._tell(describe_result(job))
+        self.results.show_volumes(job.summary.get("volumes_ml", {}))
+        self.ui.scoreLabel.text = ""
+        if self.parameters.reference is not None and self.parameters.reference is not node:
+            self.startScoring()
+
+    def _on_scoring_changed(self, job: Job) -> None:
+        if self.parameters is None or job is not self.scoringJob:
+            return
+        if job.state is JobState.DONE:
+            self.parameters.scoreTable = job.tableNode
+            self.results.show_scores(job)
+            where = "resampled onto the reference's grid" if job.wasResampled else "on one grid"
+            self.ui.scoreLabel.text = (
+                f"{job.resultNode.GetName()} against {job.referenceNode.GetName()}, {where}. Click a tissue to see "
+                "where they differ most."
+            )
+        elif job.state is JobState.FAILED:
+            self.ui.scoreLabel.text = job.error
+        elif job.state is JobState.CANCELLED:
+            self.ui.scoreLabel.text = ""
+        self.refresh()
+
+    def _on_segmentation_edited(self, *_: Any) -> None:
+        if self.results.scoring is not None and (self.job is None or self.job.isFinished):
+            self.ui.scoreLabel.text = "The segmentation was edited after these scores; compute them again."
+
+    def _follow(self, node: Any) -> None:
+        """Let the display controls show the output, and notice its edits."""
+        segmentation = node.GetSegmentation() if node is not None else None
+        event = slicer.vtkSegmentation.SourceRepresentationModified
+        if segmentation is None or not self.hasObserver(segmentation, event, self._on_segmentation_edited):
+            for observed, *_ in [item for item in self.Observations if item[1] == event]:
+                self.removeObserver(observed, event, self._on_segmentation_edited)
+            if segmentation is not None:
+                self.addObserver(segmentation, event, self._on_segmentation_edited)
+        self.results.set_segmentation(node)
+
+    # Small helpers
+
+    def _set(self, name: str, value: Any) -> None:
+        if self.parameters is not None:
+            setattr(self.parameters, name, value)
+
+    def _tell(self, message: str, *, is_error: bool = False) -> None:
+        self._message, self._message_is_error = message, is_error
+
+    def _step(self) -> int:
+        return self.parameters.overlapStep or self.logic.defaultStep(self.parameters.device)
+
+    def _window(self) -> int:
+        window = self._model.card.get("window", DEFAULT_WINDOW)
+        return window if isinstance(window, int) and window > 0 else DEFAULT_WINDOW
+
+    def _waiting_text(self) -> str:
+        if self.logic.worker.problem:
+            return "the worker could not start"
+        if WorkerCommand.from_settings().runs_in_slicer_python and missing_packages():
+            return "known once PyTorch is installed (at the first run)"
+        return "looking for devices…"
+
+    def _warm_up(self) -> None:
+        if not (WorkerCommand.from_settings().runs_in_slicer_python and missing_packages()):
+            self.logic.worker.warm_up()
+        self.refresh()
+
+    def _propose(self) -> None:
+        if self.parameters is None or self.parameters.t1 is not None or self.parameters.t2 is not None:
+            return
+        pair = propose_pair()
+        if pair is not None:
+            self.parameters.t1, self.parameters.t2 = pair
+
+    def _may_overwrite(self) -> bool:
+        """Ask before segments are replaced that the user made or edited."""
+        node = self.parameters.output
+        if node is None or node.GetSegmentation().GetNumberOfSegments() == 0:
+            return True
+        if self._untouched.get(node.GetID()) == node.GetSegmentation().GetMTime():
+            return True
+        return slicer.util.confirmOkCancelDisplay(
+            f"The segments of {node.GetName()} will be replaced by the new result. To keep them, cancel and choose "
+            "“Create a new segmentation” under Results.",
+            "Segment infant brain",
+        )
+
+
+def describe_result(job: SegmentationJob) -> str:
+    """Return one line on a finished run: step, windows, time, device."""
+    done = job.summary
+    early = " (stopped early)" if done.get("stopped") else ""
+    return (
+        f"Done{early}: step {done['step_reached']}, {done['windows_done']:,} windows in "
+        f"{format_seconds(done['seconds'])} on {done['device_title']}."
+    )

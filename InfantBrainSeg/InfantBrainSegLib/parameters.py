@@ -1,0 +1,38 @@
+"""The panel's parameters: they live in the scene, and are saved and loaded with it."""
+
+from slicer import vtkMRMLLabelMapVolumeNode, vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode, vtkMRMLTableNode
+from slicer.parameterNodeWrapper import parameterNodeWrapper
+
+
+@parameterNodeWrapper
+class InfantBrainSegParameterNode:
+    """What the panel asks for.
+
+    Attributes:
+        t1, t2: the scans.
+        mask: brain mask.
+        reference: what the result is scored against.
+        weightsFile: path of a weights file; empty for the default weights; a plain name is one of those that ship.
+        overlapStep: voxels between windows; 0 until one is chosen, which means 8 with a GPU and 16 without.
+        device: "auto" or a name of PyTorch's.
+        alignT2: whether T2 is first moved onto T1.
+        biasCorrection: whether bias fields are first corrected.
+        output: the segmentation to fill; none makes a new one.
+        createLabelMap: whether a label map volume is left, too.
+        createProbabilities: whether probability volumes are left, too.
+        scoreTable: the table of the scores.
+    """
+
+    t1: vtkMRMLScalarVolumeNode
+    t2: vtkMRMLScalarVolumeNode
+    mask: vtkMRMLScalarVolumeNode
+    reference: vtkMRMLLabelMapVolumeNode | vtkMRMLSegmentationNode
+    weightsFile: str = ""
+    overlapStep: int = 0
+    device: str = "auto"
+    alignT2: bool = False
+    biasCorrection: bool = False
+    output: vtkMRMLSegmentationNode
+    createLabelMap: bool = False
+    createProbabilities: bool = False
+    scoreTable: vtkMRMLTableNode

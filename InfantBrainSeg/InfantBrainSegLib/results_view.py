@@ -1,0 +1,170 @@
+"""The results in the panel: how the segmentation is drawn, its scores, and where it disagrees with the reference."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import qt
+import slicer
+
+from .core_paths import make_core_importable
+from .disagreement_display import hide_disagreement, jump_to, show_disagreement
+from .score_table import COLUMNS, format_score
+from .scoring_job import ScoringJob
+
+make_core_importable()
+from model_core.tissues import TISSUES  # noqa: E402
+
+# Column of the panel's table: heading, key of a row of scores.
+SHOWN = (
+    ("Dice", "dice"),
+    ("3D-MHD", "mhd_3d"),
+    ("ASD mm", "asd_mm"),
+    ("HD95 mm", "hd95_mm"),
+    ("Volume ml", "volume_ml"),
+    ("Difference", "volume_difference_percent"),
+)
+SWATCH = 12  # pixels of the tissue's colour in its row
+EXPLANATIONS = {key: explanation for _, key, _, explanation in COLUMNS}
+
+
+class ResultsView:
+    """Opacity, outline and fill of the segmentation; the table of scores; the disagreement.
+
+    Args:
+        ui: the panel's widgets.
+        onScore: called when the user asks for scores.
+    """
+
+    def __init__(self, ui: Any, onScore: Callable[[], Any]) -> None:
+        self._ui = ui
+        self._scoring: ScoringJob | None = None
+        self._node: Any = None
+        self._overlay: Any = None
+        self._refreshing = False
+        self._fill_headings()
+        ui.opacitySlider.connect("valueChanged(double)", self._draw)
+        ui.fillCheckBox.connect("toggled(bool)", self._draw)
+        ui.outlineCheckBox.connect("toggled(bool)", self._draw)
+        ui.scoreTable.connect("cellClicked(int,int)", self.jump_to_row)
+        ui.scoreButton.connect("clicked()", onScore)
+        ui.disagreementCheckBox.connect("toggled(bool)", self._toggle_disagreement)
+        ui.tableButton.connect("clicked()", self._show_table)
+        self.show_volumes({})
+
+    def set_segmentation(self, node: Any) -> None:
+        """Follow a segmentation node: the display controls show and change how it is drawn."""
+        self._node = node
+        self._ui.show3DButton.setSegmentationNode(node)
+        display = node.GetDisplayNode() if node is not None else None
+        for widget in (self._ui.opacitySlider, self._ui.fillCheckBox, self._ui.outlineCheckBox, self._ui.show3DButton):
+            widget.enabled = display is not None
+        if display is not None:
+            self._refreshing = True
+            self._ui.opacitySlider.value = display.GetOpacity2DFill()
+            self._ui.fillCheckBox.checked = bool(display.GetVisibility2DFill())
+            self._ui.outlineCheckBox.checked = bool(display.GetVisibility2DOutline())
+            self._refreshing = False
+
+    def show_volumes(self, volumes_ml: Mapping[str, float]) -> None:
+        """Show volumes alone, as there are before a comparison; by tissue key."""
+        self.forget_scores()
+        for row, tissue in enumerate(TISSUES):
+            for column, (_, key) in enumerate(SHOWN, 1):
+                value = volumes_ml.get(tissue.key) if key == "volume_ml" else None
+                self._set_cell(row, column, format_score(key, value))
+
+    def show_scores(self, job: ScoringJob) -> None:
+        """Show a finished comparison."""
+        was_shown = self._overlay is not None
+        self.forget_scores()
+        self._scoring = job
+        by_tissue = {scores["tissue"]: scores for scores in job.rows}
+        for row, tissue in enumerate(TISSUES):
+            for column, (_, key) in enumerate(SHOWN, 1):
+                self._set_cell(row, column, format_score(key, by_tissue[tissue.key][key]))
+        self._ui.disagreementCheckBox.enabled = True
+        self._ui.tableButton.enabled = True
+        self._ui.disagreementCheckBox.checked = was_shown
+
+    def forget_scores(self) -> None:
+        """Take scores and overlay away."""
+        self._ui.disagreementCheckBox.checked = False
+        self._remove_overlay()
+        self._scoring = None
+        self._ui.disagreementCheckBox.enabled = False
+        self._ui.tableButton.enabled = False
+
+    @property
+    def scoring(self) -> ScoringJob | None:
+        """The comparison that is shown."""
+        return self._scoring
+
+    def jump_to_row(self, row: int) -> None:
+        """Move the slice views to where result and reference differ most in the tissue of a row."""
+        job = self._scoring
+        place = job.places.get(TISSUES[row].key) if job is not None else None
+        if place is not None and slicer.mrmlScene.IsNodePresent(job.referenceNode):
+            jump_to(tuple(place["position"]), job.referenceNode)
+            self._ui.scoreLabel.text = (
+                f"{TISSUES[row].name}: the largest disagreement is here, {place['depth_mm']:.1f} mm deep; found "
+                f"{_class_name(place['label_found'])}, expected {_class_name(place['label_expected'])}."
+            )
+        elif job is not None:
+            self._ui.scoreLabel.text = f"{TISSUES[row].name}: result and reference agree everywhere."
+
+    def _fill_headings(self) -> None:
+        table = self._ui.scoreTable
+        table.setRowCount(len(TISSUES))
+        table.setColumnCount(len(SHOWN) + 1)
+        table.verticalHeader().setVisible(False)
+        for column, heading in enumerate(["Tissue", *(heading for heading, _ in SHOWN)]):
+            item = qt.QTableWidgetItem(heading)
+            if column:
+                item.setToolTip(EXPLANATIONS[SHOWN[column - 1][1]])
+            table.setHorizontalHeaderItem(column, item)
+        for row, tissue in enumerate(TISSUES):
+            item = qt.QTableWidgetItem(tissue.name)
+            swatch = qt.QPixmap(SWATCH, SWATCH)
+            swatch.fill(qt.QColor(*tissue.color))
+            item.setIcon(qt.QIcon(swatch))
+            table.setItem(row, 0, item)
+        header = table.horizontalHeader()
+        header.setSectionResizeMode(qt.QHeaderView.Stretch)
+        header.setSectionResizeMode(0, qt.QHeaderView.ResizeToContents)
+
+    def _set_cell(self, row: int, column: int, text: str) -> None:
+        item = qt.QTableWidgetItem(text)
+        item.setTextAlignment(qt.Qt.AlignRight | qt.Qt.AlignVCenter)
+        self._ui.scoreTable.setItem(row, column, item)
+
+    def _draw(self) -> None:
+        display = self._node.GetDisplayNode() if self._node is not None and not self._refreshing else None
+        if display is None:
+            return
+        display.SetOpacity2DFill(self._ui.opacitySlider.value)
+        display.SetVisibility2DFill(self._ui.fillCheckBox.checked)
+        display.SetVisibility2DOutline(self._ui.outlineCheckBox.checked)
+
+    def _toggle_disagreement(self, on: bool) -> None:
+        self._remove_overlay()
+        job = self._scoring
+        if on and job is not None and slicer.mrmlScene.IsNodePresent(job.referenceNode):
+            self._overlay = show_disagreement(job.disagreement, job.referenceNode)
+
+    def _remove_overlay(self) -> None:
+        overlay, self._overlay = self._overlay, None
+        hide_disagreement(overlay)
+
+    def _show_table(self) -> None:
+        table = self._scoring.tableNode if self._scoring is not None else None
+        if table is None or slicer.app.layoutManager() is None:
+            return
+        slicer.app.layoutManager().setLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpTableView)
+        slicer.app.applicationLogic().GetSelectionNode().SetActiveTableID(table.GetID())
+        slicer.app.applicationLogic().PropagateTableSelection()
+
+
+def _class_name(label: int) -> str:
+    return next((tissue.name for tissue in TISSUES if tissue.label == label), "background")

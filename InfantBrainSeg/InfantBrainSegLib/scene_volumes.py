@@ -1,0 +1,207 @@
+"""From nodes of the scene to files for the worker, and the checks that come before."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import slicer
+import vtk
+from vtk.util import numpy_support
+
+from .core_paths import make_core_importable
+from .errors import SegmentationError
+
+make_core_importable()
+from model_core.tissues import TISSUES, Tissue  # noqa: E402
+
+# Names by which people call the tissues in segmentations of their own; compared in lower case.
+TISSUE_NAMES = {
+    "csf": ("csf", "cerebrospinal fluid", "brain cerebrospinal fluid pathway", "liquor"),
+    "gm": ("gm", "gray matter", "grey matter", "gray", "grey", "cortex", "label_2"),
+    "wm": ("wm", "white matter", "white", "label_3"),
+}
+SMALLEST_SIDE = 8  # voxels; less is no volume of a brain
+
+
+def describe_scan_problem(node: Any, name: str) -> str:
+    """Say why a volume node cannot be segmented, or return an empty text.
+
+    Args:
+        node: a vtkMRMLScalarVolumeNode or None.
+        name: T1 or T2, as the panel calls it.
+    """
+    if node is None:
+        return f"No {name} volume is chosen; a {name}-weighted scan is needed; load one and choose it under Inputs."
+    image = node.GetImageData()
+    if image is None or not image.GetPointData() or image.GetPointData().GetScalars() is None:
+        return f"The {name} volume {node.GetName()} holds no image; a loaded scan is needed; load it again."
+    if image.GetNumberOfScalarComponents() != 1 or min(image.GetDimensions()) < SMALLEST_SIDE:
+        found = "×".join(map(str, image.GetDimensions())) + " voxels"
+        return (
+            f"The {name} volume {node.GetName()} has {found} of {image.GetNumberOfScalarComponents()} component(s); "
+            "a gray-scale volume of a whole brain is needed; choose another one."
+        )
+    return ""
+
+
+def describe_pair_problem(t1: Any, t2: Any, mask: Any = None) -> str:
+    """Say why a T1/T2 pair (and mask) of nodes cannot be segmented, or return an empty text."""
+    problem = describe_scan_problem(t1, "T1") or describe_scan_problem(t2, "T2")
+    if not problem and t1 is t2:
+        problem = f"T1 and T2 are both {t1.GetName()}; two scans of one head are needed; choose another T2."
+    others = [node for node in (t2, mask) if node is not None]
+    if not problem and any(node.GetParentTransformNode() is not t1.GetParentTransformNode() for node in others):
+        problem = (
+            "The inputs are under different transforms; one common place is needed; harden the transforms "
+            "(Data module, right click, Harden transform)."
+        )
+    return problem
+
+
+def write_volume_node(node: Any, path: Path) -> None:
+    """Write a volume node as it is, without compression and without a change to the scene.
+
+    Raises:
+        SegmentationError: the file cannot be written.
+    """
+    storage = slicer.vtkMRMLVolumeArchetypeStorageNode()
+    storage.SetFileName(str(path))
+    storage.SetUseCompression(0)
+    if not storage.WriteData(node):
+        raise SegmentationError(
+            f"The volume {node.GetName()} could not be written to {path.parent}; expected free disk space there; make "
+            "room, or change Slicer's temporary folder in the application settings."
+        )
+
+
+def write_label_node(node: Any, path: Path) -> None:
+    """Write a label map or a segmentation of CSF, gray and white matter on its own grid, 0 to 3.
+
+    Raises:
+        SegmentationError: the node holds nothing, or segments that are no such tissues, or cannot be written.
+    """
+    if node.IsA("vtkMRMLSegmentationNode"):
+        node = _label_node(node)
+    elif node.GetImageData() is None:
+        raise SegmentationError(f"The label map {node.GetName()} is empty; expected labels; load it again.")
+    write_volume_node(node, path)
+
+
+def tissue_of_segment(segment: Any) -> Tissue | None:
+    """Return which tissue a segment is: by its SNOMED code, else by its name; None if neither is known."""
+    tag = vtk.reference("")
+    if segment.GetTag(segment.GetTerminologyEntryTagName(), tag):
+        codes = {part.split("^")[1] for part in str(tag).split("~") if part.count("^") == 2}
+        for tissue in TISSUES:
+            if tissue.snomed_code in codes:
+                return tissue
+    name = segment.GetName().strip().lower()
+    return next((tissue for tissue in TISSUES if name in TISSUE_NAMES[tissue.key]), None)
+
+
+def _label_node(segmentation_node: Any) -> Any:
+    """Return a segmentation as a label map node outside of the scene, on the segmentation's reference geometry."""
+    segments = tissue_segments(segmentation_node)
+    binary = slicer.vtkSegmentationConverter.GetSegmentationBinaryLabelmapRepresentationName()
+    if not segmentation_node.GetSegmentation().ContainsRepresentation(binary):
+        raise SegmentationError(
+            f"The segmentation {segmentation_node.GetName()} holds surfaces only; expected a binary label map; create "
+            "that representation in the Segmentations module."
+        )
+    geometry = _reference_geometry(segmentation_node)
+    first = geometry.GetExtent()[::2]
+    shape = tuple(geometry.GetDimensions())[::-1]
+    labels = np.zeros(shape, np.uint8)
+    for tissue, segment_id in segments.items():
+        image = segmentation_node.GetBinaryLabelmapInternalRepresentation(segment_id)
+        if image is None or image.IsEmpty():
+            continue
+        label_value = segmentation_node.GetSegmentation().GetSegment(segment_id).GetLabelValue()
+        if not _on_lattice(image, geometry):
+            image, label_value = _resampled(segmentation_node, segment_id, geometry), 1
+        _paste(labels, image, label_value, first, tissue.label)
+    node = slicer.vtkMRMLLabelMapVolumeNode()
+    node.SetName(segmentation_node.GetName())
+    image = vtk.vtkImageData()
+    image.SetDimensions(geometry.GetDimensions())
+    image.GetPointData().SetScalars(numpy_support.numpy_to_vtk(labels.ravel(), deep=True))
+    matrix = vtk.vtkMatrix4x4()
+    geometry.GetImageToWorldMatrix(matrix)
+    origin = matrix.MultiplyPoint([*first, 1])
+    for axis in range(3):
+        matrix.SetElement(axis, 3, origin[axis])
+    node.SetIJKToRASMatrix(matrix)
+    node.SetAndObserveImageData(image)
+    return node
+
+
+def tissue_segments(segmentation_node: Any) -> dict[Tissue, str]:
+    """Return the segment's ID of each tissue of a segmentation node.
+
+    Raises:
+        SegmentationError: no segment is one of the tissues, or two are the same one.
+    """
+    segmentation = segmentation_node.GetSegmentation()
+    found: dict[Tissue, str] = {}
+    for segment_id in segmentation.GetSegmentIDs():
+        tissue = tissue_of_segment(segmentation.GetSegment(segment_id))
+        if tissue in found:
+            raise SegmentationError(
+                f"The segmentation {segmentation_node.GetName()} has two segments of {tissue.name}; expected one of "
+                "each tissue; merge or rename them in the Segmentations module."
+            )
+        if tissue is not None:
+            found[tissue] = segment_id
+    if not found:
+        names = [segmentation.GetSegment(segment_id).GetName() for segment_id in segmentation.GetSegmentIDs()]
+        raise SegmentationError(
+            f"The segmentation {segmentation_node.GetName()} has the segments {', '.join(names) or 'none'}; expected "
+            "CSF, Gray matter and White matter; rename its segments in the Segmentations module."
+        )
+    return found
+
+
+def _reference_geometry(segmentation_node: Any) -> Any:
+    """Return the grid that a segmentation was made on: a vtkOrientedImageData without voxels."""
+    geometry = slicer.vtkOrientedImageData()
+    name = slicer.vtkSegmentationConverter.GetReferenceImageGeometryParameterName()
+    text = segmentation_node.GetSegmentation().GetConversionParameter(name)
+    if text and slicer.vtkSegmentationConverter.DeserializeImageGeometry(text, geometry, False):
+        return geometry
+    union = slicer.vtkSegmentation.EXTENT_UNION_OF_SEGMENTS
+    text = segmentation_node.GetSegmentation().DetermineCommonLabelmapGeometry(union)
+    slicer.vtkSegmentationConverter.DeserializeImageGeometry(text, geometry, False)
+    return geometry
+
+
+def _on_lattice(image: Any, geometry: Any) -> bool:
+    """Whether an image's voxels lie on the grid's, extents aside."""
+    return slicer.vtkOrientedImageDataResample.DoGeometriesMatchIgnoreOrigin(image, geometry) and all(
+        abs(a - b) < 1e-3 for a, b in zip(image.GetOrigin(), geometry.GetOrigin(), strict=True)
+    )
+
+
+def _resampled(segmentation_node: Any, segment_id: str, geometry: Any) -> Any:
+    """Return a segment (1 inside) on the grid of the geometry, nearest neighbour."""
+    image = slicer.vtkOrientedImageData()
+    segmentation_node.GetBinaryLabelmapRepresentation(segment_id, image)
+    result = slicer.vtkOrientedImageData()
+    slicer.vtkOrientedImageDataResample.ResampleOrientedImageToReferenceOrientedImage(image, geometry, result)
+    return result
+
+
+def _paste(labels: np.ndarray, image: Any, value: int, first: tuple[int, ...], label: int) -> None:
+    """Write a label where an image has a value, into labels (K, J, I) whose first voxel has the index `first`."""
+    extent = image.GetExtent()
+    array = numpy_support.vtk_to_numpy(image.GetPointData().GetScalars()).reshape(tuple(image.GetDimensions())[::-1])
+    target, source = [], []
+    for axis in (2, 1, 0):
+        start = extent[2 * axis] - first[axis]
+        size = labels.shape[2 - axis]
+        low, high = max(start, 0), min(start + array.shape[2 - axis], size)
+        target.append(slice(low, max(high, low)))
+        source.append(slice(low - start, max(high, low) - start))
+    region = labels[tuple(target)]
+    region[array[tuple(source)] == value] = label

@@ -1,0 +1,162 @@
+"""One segmentation: its inputs, what it shows while it runs, what it leaves in the scene."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import slicer
+
+from .errors import SegmentationError
+from .jobs import Callbacks, Job, JobState
+from .scene_display import ResultDisplay
+from .scene_volumes import write_volume_node
+from .settings import Timings
+
+
+@dataclass(frozen=True)
+class SegmentationRequest:
+    """What to segment, and how.
+
+    Attributes:
+        t1, t2: vtkMRMLScalarVolumeNode, skull-stripped unless there is a mask.
+        mask: volume node, not 0 in the brain; or None.
+        output: vtkMRMLSegmentationNode to fill at the end; None makes a new one.
+        weights: a .safetensors file; None takes the weights that ship.
+        step: overlap step in voxels, 1 to the window's side.
+        device: "auto", "cpu", "cuda", "cuda:1", … or "mps".
+        align_t2: first move T2 onto T1, rigidly.
+        bias_correction: first correct both bias fields by N4.
+        label_map: also leave a label map volume.
+        probabilities: also leave a probability volume per class.
+        show_maps: show coarse maps while the run goes on.
+    """
+
+    t1: Any
+    t2: Any
+    mask: Any = None
+    output: Any = None
+    weights: Path | None = None
+    step: int = 16
+    device: str = "auto"
+    align_t2: bool = False
+    bias_correction: bool = False
+    label_map: bool = False
+    probabilities: bool = False
+    show_maps: bool = True
+
+
+class SegmentationJob(Job):
+    """A running segmentation; `logic.startSegmentation` makes it.
+
+    Attributes:
+        what: what was asked for.
+        segmentationNode: the result, None before the end; while the run goes on, the node with the map so far.
+        labelMapNode: the label map volume, if one was asked for.
+        probabilityNodes: by class key, if they were asked for.
+        stepReached: the overlap step that the result stands for.
+        summary: the worker's `done` event: seconds, windows, volumes, device.
+    """
+
+    def __init__(self, worker: Any, what: SegmentationRequest) -> None:
+        super().__init__(worker)
+        self.what = what
+        self.labelMapNode: Any = None
+        self.probabilityNodes: dict[str, Any] = {}
+        self.stepReached = 0
+        self.summary: dict[str, Any] = {}
+        self._node: Any = None
+        self._display = ResultDisplay(what.t1, what.t2, what.output, showMaps=what.show_maps)
+
+    @property
+    def segmentationNode(self) -> Any:
+        """The result, or before the end the node with the map so far, or None."""
+        return self._node if self._node is not None else self._display.live_node
+
+    @property
+    def canKeep(self) -> bool:
+        """Whether there is a complete map to keep."""
+        return self.state is JobState.RUNNING and self.progress.step_reached > 0
+
+    def keepThisMap(self) -> None:
+        """Stop early; the map so far becomes the result, with the overlap step that it has reached.
+
+        Raises:
+            SegmentationError: there is no complete map yet.
+        """
+        if not self.canKeep:
+            raise SegmentationError(
+                "There is no complete map yet; expected the first grid of windows to be through; wait a moment."
+            )
+        self._keeps = True
+        self._worker.ask_to_stop(keep=True)
+        self._set_state(JobState.STOPPING)
+
+    def value(self) -> Any:
+        """Return the segmentation node."""
+        return self._node
+
+    def steps(self) -> Iterator[None]:
+        """Write the inputs, one a turn of the event loop: each takes tens of milliseconds."""
+        folder = self._worker.client.folder
+        for name, node in (("t1", self.what.t1), ("t2", self.what.t2), ("mask", self.what.mask)):
+            if node is not None:
+                if not slicer.mrmlScene.IsNodePresent(node):
+                    raise SegmentationError(
+                        f"The volume of {name.upper()} is no longer in the scene; expected it to stay until the end of "
+                        "the run; load it again."
+                    )
+                write_volume_node(node, folder / f"{name}.nrrd")
+                yield
+
+    def request(self) -> tuple[dict[str, Any], list[Path]]:
+        """Return the request and its files."""
+        client, what = self._worker.client, self.what
+        files = [client.folder / "t1.nrrd", client.folder / "t2.nrrd"]
+        if what.mask is not None:
+            files.append(client.folder / "mask.nrrd")
+        if what.weights is not None:
+            files.append(what.weights)
+        request = {
+            "request": "segment",
+            "t1": "t1.nrrd",
+            "t2": "t2.nrrd",
+            "mask": "mask.nrrd" if what.mask is not None else None,
+            "weights": client.reference(what.weights) if what.weights is not None else None,
+            "step": what.step,
+            "device": what.device,
+            "batch_size": None,
+            "align_t2": what.align_t2,
+            "bias_correction": what.bias_correction,
+            "probabilities": what.probabilities,
+            "maps": what.show_maps,
+        }
+        return request, files
+
+    def receive(self, event: dict[str, Any]) -> None:
+        """Show coarse maps; all else as for any job."""
+        if event["event"] != "map":
+            super().receive(event)
+        elif self.state is JobState.RUNNING:
+            with self.failing():
+                self._display.show_map(self._worker.client.folder / event["file"], event["step"])
+                Callbacks.call(self.callbacks.changed, self)
+
+    def take_result(self, event: dict[str, Any]) -> None:
+        """Put label map and probabilities into the scene, and remember how long a window took."""
+        folder = self._worker.client.folder
+        self._node, self.labelMapNode, self.probabilityNodes = self._display.finish(
+            folder / event["file"],
+            event["step_reached"],
+            label_map=self.what.label_map,
+            probabilities={key: folder / name for key, name in event["probabilities"].items()},
+        )
+        self.stepReached, self.summary = event["step_reached"], event
+        if event["windows_done"] and event["seconds"] > 0:
+            Timings().record(event["device_title"], event["network"], event["seconds"] / event["windows_done"])
+
+    def take_back(self) -> None:
+        """Leave the scene as it was."""
+        self._display.revert()
