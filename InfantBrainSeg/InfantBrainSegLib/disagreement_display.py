@@ -12,8 +12,8 @@ from .scene_display import read_label_map
 
 DISAGREEMENT_KINDS = (  # value in the disagreement map, name, colour
     (1, "Missed: tissue only in the reference", (230, 60, 60)),
-    (2, "Added: tissue only in the result", (60, 170, 255)),
-    (3, "Another tissue than in the reference", (255, 190, 0)),
+    (2, "Added: tissue only in the result", (60, 200, 90)),
+    (3, "Another tissue than in the reference", (255, 150, 0)),
 )
 
 

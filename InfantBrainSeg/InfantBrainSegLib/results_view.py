@@ -20,13 +20,13 @@ from model_core.tissues import TISSUES  # noqa: E402
 SHOWN = (
     ("Dice", "dice"),
     ("3D-MHD", "mhd_3d"),
-    ("ASD mm", "asd_mm"),
-    ("HD95 mm", "hd95_mm"),
-    ("Volume ml", "volume_ml"),
-    ("Difference", "volume_difference_percent"),
+    ("ASD", "asd_mm"),
+    ("HD95", "hd95_mm"),
+    ("Volume", "volume_ml"),
+    ("Diff. %", "volume_difference_percent"),
 )
 SWATCH = 12  # pixels of the tissue's colour in its row
-EXPLANATIONS = {key: explanation for _, key, _, explanation in COLUMNS}
+EXPLANATIONS = {key: f"{explanation} ({unit})" if unit else explanation for _, key, unit, explanation in COLUMNS}
 
 
 class ResultsView:
@@ -43,6 +43,7 @@ class ResultsView:
         self._node: Any = None
         self._overlay: Any = None
         self._refreshing = False
+        self._fill_again = False
         self._fill_headings()
         ui.opacitySlider.connect("valueChanged(double)", self._draw)
         ui.fillCheckBox.connect("toggled(bool)", self._draw)
@@ -119,6 +120,7 @@ class ResultsView:
         table.setRowCount(len(TISSUES))
         table.setColumnCount(len(SHOWN) + 1)
         table.verticalHeader().setVisible(False)
+        table.setWordWrap(False)
         for column, heading in enumerate(["Tissue", *(heading for heading, _ in SHOWN)]):
             item = qt.QTableWidgetItem(heading)
             if column:
@@ -149,6 +151,11 @@ class ResultsView:
 
     def _toggle_disagreement(self, on: bool) -> None:
         self._remove_overlay()
+        if on:  # filled tissues would hide the overlay, outlines do not
+            self._fill_again = self._ui.fillCheckBox.checked
+            self._ui.fillCheckBox.checked = False
+        elif self._fill_again:
+            self._ui.fillCheckBox.checked = True
         job = self._scoring
         if on and job is not None and slicer.mrmlScene.IsNodePresent(job.referenceNode):
             self._overlay = show_disagreement(job.disagreement, job.referenceNode)

@@ -15,8 +15,9 @@ from .errors import SegmentationError
 from .tissue_colors import TERMINOLOGY, make_colors, tissue_colors
 
 make_core_importable()
-from model_core.tissues import CLASSES  # noqa: E402
+from model_core.tissues import CLASSES, CSF  # noqa: E402
 
+CSF_OPACITY_3D = 0.2  # it surrounds the cortex, which shall be seen
 FILL_OPACITY = 0.5  # the gyri stay visible beneath the labels
 
 
@@ -163,6 +164,9 @@ class ResultDisplay:
             slicer.mrmlScene.RemoveNode(label_map)
             for helper in (display, colors):
                 slicer.mrmlScene.RemoveNode(helper)
+        for segment_id in node.GetSegmentation().GetSegmentIDs():
+            if node.GetSegmentation().GetSegment(segment_id).GetName() == CSF.name:
+                node.GetDisplayNode().SetSegmentOpacity3D(segment_id, CSF_OPACITY_3D)
         if had_surface:
             node.CreateClosedSurfaceRepresentation()
 

@@ -22,6 +22,7 @@ TISSUE_NAMES = {
     "gm": ("gm", "gray matter", "grey matter", "gray", "grey", "cortex", "label_2"),
     "wm": ("wm", "white matter", "white", "label_3"),
 }
+OFF_GRID_VOXELS = 1e-3  # two grids whose voxels lie this near to each other are one
 SMALLEST_SIDE = 8  # voxels; less is no volume of a brain
 
 
@@ -119,9 +120,12 @@ def _label_node(segmentation_node: Any) -> Any:
         if image is None or image.IsEmpty():
             continue
         label_value = segmentation_node.GetSegmentation().GetSegment(segment_id).GetLabelValue()
-        if not _on_lattice(image, geometry):
+        offset = _voxel_offset(image, geometry)
+        if offset is None:
             image, label_value = _resampled(segmentation_node, segment_id, geometry), 1
-        _paste(labels, image, label_value, first, tissue.label)
+            offset = (0, 0, 0)
+        starts = [image.GetExtent()[2 * axis] + offset[axis] - first[axis] for axis in range(3)]
+        _paste(labels, image, label_value, starts, tissue.label)
     node = slicer.vtkMRMLLabelMapVolumeNode()
     node.SetName(segmentation_node.GetName())
     image = vtk.vtkImageData()
@@ -176,11 +180,15 @@ def _reference_geometry(segmentation_node: Any) -> Any:
     return geometry
 
 
-def _on_lattice(image: Any, geometry: Any) -> bool:
-    """Whether an image's voxels lie on the grid's, extents aside."""
-    return slicer.vtkOrientedImageDataResample.DoGeometriesMatchIgnoreOrigin(image, geometry) and all(
-        abs(a - b) < 1e-3 for a, b in zip(image.GetOrigin(), geometry.GetOrigin(), strict=True)
-    )
+def _voxel_offset(image: Any, geometry: Any) -> tuple[int, int, int] | None:
+    """Return how many voxels an image's index is behind the grid's along I, J, K; None if their voxels do not meet."""
+    if not slicer.vtkOrientedImageDataResample.DoGeometriesMatchIgnoreOrigin(image, geometry):
+        return None
+    to_index = vtk.vtkMatrix4x4()
+    geometry.GetWorldToImageMatrix(to_index)
+    offset = to_index.MultiplyPoint([*image.GetOrigin(), 1])[:3]
+    nearest = tuple(round(side) for side in offset)
+    return nearest if np.allclose(offset, nearest, atol=OFF_GRID_VOXELS) else None
 
 
 def _resampled(segmentation_node: Any, segment_id: str, geometry: Any) -> Any:
@@ -192,16 +200,12 @@ def _resampled(segmentation_node: Any, segment_id: str, geometry: Any) -> Any:
     return result
 
 
-def _paste(labels: np.ndarray, image: Any, value: int, first: tuple[int, ...], label: int) -> None:
-    """Write a label where an image has a value, into labels (K, J, I) whose first voxel has the index `first`."""
-    extent = image.GetExtent()
+def _paste(labels: np.ndarray, image: Any, value: int, starts: list[int], label: int) -> None:
+    """Write a label where an image has a value, into labels (K, J, I) at the indices I, J, K of the image's start."""
     array = numpy_support.vtk_to_numpy(image.GetPointData().GetScalars()).reshape(tuple(image.GetDimensions())[::-1])
     target, source = [], []
-    for axis in (2, 1, 0):
-        start = extent[2 * axis] - first[axis]
-        size = labels.shape[2 - axis]
-        low, high = max(start, 0), min(start + array.shape[2 - axis], size)
-        target.append(slice(low, max(high, low)))
-        source.append(slice(low - start, max(high, low) - start))
-    region = labels[tuple(target)]
-    region[array[tuple(source)] == value] = label
+    for start, size, length in zip(starts[::-1], labels.shape, array.shape, strict=True):
+        low, high = max(start, 0), max(min(start + length, size), max(start, 0))
+        target.append(slice(low, high))
+        source.append(slice(low - start, high - start))
+    labels[tuple(target)][array[tuple(source)] == value] = label

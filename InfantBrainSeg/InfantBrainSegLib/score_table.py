@@ -79,6 +79,6 @@ def format_score(key: str, value: float | str | None) -> str:
     if math.isinf(number):
         return "∞"
     if key == "volume_difference_percent":
-        return f"{number:+.1f} %"
+        return f"{number:+.1f}"
     places = {"dice": 3, "mhd_3d": 2, "asd_mm": 2, "hd95_mm": 2}.get(key, 1)
     return f"{number:.{places}f}"

@@ -55,7 +55,7 @@ class ScoringJob(Job):
     def take_result(self, event: dict[str, Any]) -> None:
         """Fill the table."""
         self.rows, self.places, self.wasResampled = event["rows"], event["places"], event["resampled"]
-        self.disagreement = read_disagreement(self._worker.client.folder / event["file"])
+        self.disagreement = read_disagreement(self._worker.client.folder / event["disagreement"])
         result, reference = self.resultNode.GetName(), self.referenceNode.GetName()
         if self.tableNode is None:
             self.tableNode = new_score_table(f"Scores of {result}")

@@ -103,8 +103,11 @@ def count_windows(shape: tuple[int, ...], window: int, step: int) -> int:
 
 
 def format_seconds(seconds: float) -> str:
-    """Return a duration for people: 25 s, 3 min, 1 h 5 min."""
+    """Return a duration for people: 25 s, 2 min 30 s, 16 min, 1 h 50 min."""
     if seconds < 90:
         return f"{max(seconds, 1):.0f} s"
+    if seconds < 600:
+        tens = round(seconds / 10)
+        return f"{tens // 6} min {tens % 6 * 10} s" if tens % 6 else f"{tens // 6} min"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"

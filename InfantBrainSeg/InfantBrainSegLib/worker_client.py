@@ -23,6 +23,7 @@ from .worker_command import WorkerCommand
 CHUNK = 1 << 20  # bytes of a file in one message
 FULL_PIPE = 4 * CHUNK  # bytes waiting in the pipe, above which no more are written for the moment
 LOG_LINES = 40  # of the worker's stderr that are kept for the report of a crash
+END_MS = 2000  # at most, until a killed process is gone; it takes some milliseconds
 FULL_PIPE_MS = 20  # until the next look whether the pipe takes more
 RETRY_REMOVAL_MS = 2000
 STALE_ENVIRONMENT = ("QT_PLUGIN_PATH",)  # of Slicer's Qt, meaningless to the worker
@@ -110,8 +111,12 @@ class WorkerClient:
         """Return how a file is to be called in a request: by its path, or by its name where it is sent along."""
         return str(path) if self.shares_folder else path.name
 
-    def stop(self) -> None:
-        """End the process at once and remove the folder; nothing is called back."""
+    def stop(self, *, wait: bool = False) -> None:
+        """End the process at once and remove the folder; nothing is called back.
+
+        Args:
+            wait: also wait until the killed process is gone, as at the end of the application.
+        """
         process, self._process = self._process, None
         pid = self._local_pid()
         self.ready = None
@@ -131,6 +136,8 @@ class WorkerClient:
             if pid is not None:
                 end_process_tree(pid)
             process.kill()
+            if wait:
+                process.waitForFinished(END_MS)
             _let_go(process)
         if self.folder is not None:
             _remove_folder(self.folder)

@@ -82,9 +82,9 @@ class WorkerFront:
         """Ask the worker to stop what it does."""
         self._client.send_now({"request": "stop", "id": self._request_id, "keep": keep})
 
-    def end_process(self) -> None:
+    def end_process(self, *, wait: bool = False) -> None:
         """End the worker at once; the next job starts a new one."""
-        self._client.stop()
+        self._client.stop(wait=wait)
         self._job, self._request_id, self._steps = None, None, None
         self._set(None, "")
 
@@ -92,7 +92,7 @@ class WorkerFront:
         """Cancel what runs, end the worker, remove its folder; for cleanup."""
         job = self._job
         self.onChanged.clear()
-        self.end_process()
+        self.end_process(wait=True)
         if job is not None:
             job.worker_ended("The module was closed.")
 
