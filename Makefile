@@ -1,5 +1,6 @@
 # The README's commands. Each makes .venv first if it is not there.
 #   make demo   segment the sample subject, or your own scans: make demo T1=… T2=… [REFERENCE=…] [STEP=…]
+#   make panel  open the Slicer module outside Slicer, segment the sample subject, write demo/panel.png
 #   make test   run the whole test suite
 #   make lint   check style
 
@@ -16,7 +17,7 @@ REFERENCE ?= $(SAMPLE)/labels.nii.gz
 endif
 OUTPUT ?= demo
 
-.PHONY: demo test lint clean
+.PHONY: demo panel test lint clean
 
 demo: $(VENV)/.run
 	@mkdir -p "$(OUTPUT)"
@@ -24,7 +25,13 @@ demo: $(VENV)/.run
 	  --output "$(OUTPUT)/segmentation.nii.gz" --probabilities "$(OUTPUT)/probabilities" \
 	  --picture "$(OUTPUT)/segmentation.png" $(if $(strip $(REFERENCE)),--reference "$(REFERENCE)" --scores "$(OUTPUT)/scores.json")
 
-test: $(VENV)/.test
+# With a display the window stays open until it is closed.
+panel: $(VENV)/.bench
+	@mkdir -p "$(OUTPUT)"
+	$(BIN)/python -m Testing.slicer_bench.run_panel --module InfantBrainSeg --script Testing/module/panel_picture.py \
+	  --picture "$(OUTPUT)/panel.png" $(if $(DISPLAY),--window)
+
+test: $(VENV)/.test $(VENV)/.bench
 	$(BIN)/python -m pytest $(PYTEST_OPTIONS)
 
 lint: $(VENV)/.test
@@ -49,4 +56,10 @@ $(VENV)/.run: $(VENV)/bin/python pyproject.toml constraints.txt
 
 $(VENV)/.test: $(VENV)/.run
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[train,test]'
+	@touch $@
+
+# Slicer's scene and views, and Qt. What Debian lacks for them is installed when this runs as root, else asked for.
+$(VENV)/.bench: $(VENV)/.run Testing/slicer_bench/debian-packages.txt
+	@sh Testing/slicer_bench/install_debian_packages.sh
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
 	@touch $@

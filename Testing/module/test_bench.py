@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-pytest.importorskip("slicer_core", reason="the bench's packages are missing: Testing/slicer_bench/requirements.txt")
+pytest.importorskip("slicer_core", reason="the bench's packages are missing: pip install -e .[bench]")
 
 from Testing.slicer_bench import api, application, classes
 

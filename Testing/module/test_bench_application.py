@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-pytest.importorskip("slicer_core", reason="the bench's packages are missing: Testing/slicer_bench/requirements.txt")
+pytest.importorskip("slicer_core", reason="the bench's packages are missing: pip install -e .[bench]")
 
 from Testing.slicer_bench import application, run_panel
 from Testing.slicer_bench.views import position_text

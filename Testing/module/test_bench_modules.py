@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-pytest.importorskip("slicer_core", reason="the bench's packages are missing: Testing/slicer_bench/requirements.txt")
+pytest.importorskip("slicer_core", reason="the bench's packages are missing: pip install -e .[bench]")
 
 pytest_plugins = ["Testing.slicer_bench.fixtures"]
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("slicer_core", reason="the bench's packages are missing: Testing/slicer_bench/requirements.txt")
+pytest.importorskip("slicer_core", reason="the bench's packages are missing: pip install -e .[bench]")
 
 from Testing.slicer_bench import application, ui_check
 

@@ -12,7 +12,7 @@ import pytest
 @pytest.fixture
 def bench() -> Iterator[Any]:
     """The stand-in application with an empty scene; fails the test when a slot, timer or observer raised."""
-    pytest.importorskip("slicer_core", reason="the bench's packages are missing: Testing/slicer_bench/requirements.txt")
+    pytest.importorskip("slicer_core", reason="the bench's packages are missing: pip install -e .[bench]")
     from . import application
 
     started = application.start()

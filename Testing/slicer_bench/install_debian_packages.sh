@@ -12,8 +12,12 @@ fi
 
 missing=""
 for package in $(grep -v '^#' "$list"); do
-    status="$(dpkg-query --show --showformat='${db:Status-Status}' "$package" 2>/dev/null || true)"
-    [ "$status" = installed ] || missing="$missing $package"
+    # Debian 13 and Ubuntu 24.04 call some packages …t64; apt-get still knows the old names.
+    status="$(dpkg-query --show --showformat=' ${db:Status-Status} ' "$package" "${package}t64" 2>/dev/null || true)"
+    case "$status" in
+        *" installed "*) ;;
+        *) missing="$missing $package" ;;
+    esac
 done
 [ -n "$missing" ] || exit 0
 

@@ -1,0 +1,1 @@
+fake_slicer_record(INCLUDED generate_config)
