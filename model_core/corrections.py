@@ -149,6 +149,6 @@ def correct_bias(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
     except RuntimeError as error:
         raise UserError(
             "N4 found no bias field in this scan; expected a brain with positive intensities of at least a few "
-            "centimetres; leave out --bias-correction or check the scan and the mask."
+            "centimetres; leave out the bias correction (--bias-correction) or check the scan and the mask."
         ) from error
     return np.where(mask, image / np.exp(field), 0).astype(np.float32)

@@ -7,115 +7,26 @@ scan that is 1 mm isotropic already is only reoriented and cropped, and its labe
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
-import nibabel
 import numpy as np
 from scipy import ndimage
 
 from model_core.corrections import align_rigidly, correct_bias
 from model_core.errors import UserError
+from model_core.grid_size import MARGIN, SPACING_TOLERANCE_MM
+from model_core.network_grid import LARGEST_BRAIN_MM, NetworkGrid, bounding_box
 from model_core.tissues import BACKGROUND
 from model_core.volumes import Volume, have_same_grid, resample
 
-MARGIN = 4  # voxels around the brain on the network grid
-SPACING_TOLERANCE_MM = 1e-3  # a scan this near to 1 mm is not interpolated
+__all__ = ["LARGEST_BRAIN_MM", "MARGIN", "SPACING_TOLERANCE_MM", "NetworkGrid", "PreparedPair", "prepare_pair"]
 
 LARGEST_NONZERO_SHARE = 0.6  # of the volume; a stripped brain fills 10 to 40 %
-LARGEST_BRAIN_MM = 400.0  # no head is that long
 SMALLEST_T2_SHARE = 0.5  # of the brain in T1 that T2 must cover
 SMALLEST_MASK_SHARE = 0.1  # of the mask in which T1 must have a signal
 
 FWHM_PER_SIGMA = 2 * np.sqrt(2 * np.log(2))
-
-
-@dataclass(frozen=True)
-class NetworkGrid:
-    """The network grid of one T1 scan: where its voxels lie among those of the scan.
-
-    Attributes:
-        brain: bool (I, J, K), the brain on T1's own grid.
-        orientation: nibabel's orientation array (3, 2) from T1's axes to canonical ones.
-        scale: (3,), network voxels a canonical T1 voxel; exactly 1 where nothing is interpolated.
-        start: (3,), place of network voxel 0 among the canonical T1 voxels.
-        shape: (D, H, W) of the network grid.
-        affine: (4, 4) of the network grid, from voxel to RAS mm.
-    """
-
-    brain: np.ndarray
-    orientation: np.ndarray
-    scale: np.ndarray
-    start: np.ndarray
-    shape: tuple[int, int, int]
-    affine: np.ndarray
-
-    @classmethod
-    def around(cls, t1: Volume, brain: np.ndarray) -> NetworkGrid:
-        """Lay the network grid around the brain (bool, shape of T1)."""
-        orientation = nibabel.io_orientation(t1.affine)
-        canonical_affine = t1.affine @ nibabel.orientations.inv_ornt_aff(orientation, brain.shape)
-        spacing = np.linalg.norm(canonical_affine[:3, :3], axis=0)
-        scale = np.where(np.abs(spacing - 1) <= SPACING_TOLERANCE_MM, 1.0, spacing)
-        box = _bounding_box(nibabel.apply_orientation(brain, orientation))
-        first, last = np.array([(side.start, side.stop - 1) for side in box]).T
-        extent = (last - first) * spacing
-        if extent.max() > LARGEST_BRAIN_MM:
-            raise UserError(
-                f"The brain in T1 ({t1.path}) measures {' × '.join(f'{side:.0f}' for side in extent)} mm; expected at "
-                f"most {LARGEST_BRAIN_MM:.0f} mm a side; correct the voxel size in the header, or pass --mask."
-            )
-        # Coarser than the scan, network voxels hold whole scan voxels; finer, their centres meet. So none of the scan's
-        # centres lies half-way between two network voxels, where the nearest one is a matter of rounding.
-        coarser = scale < 1
-        start = first - MARGIN / scale + np.where(coarser, (1 / scale - 1) / 2, 0)
-        within = np.where(coarser, (last - first + 1) * scale, (last - first) * scale + 1)
-        shape = np.ceil(within - SPACING_TOLERANCE_MM).astype(int) + 2 * MARGIN
-        to_canonical_voxels = np.diag([*(1 / scale), 1.0])
-        to_canonical_voxels[:3, 3] = start
-        depth, height, width = (int(side) for side in shape)
-        return cls(brain, orientation, scale, start, (depth, height, width), canonical_affine @ to_canonical_voxels)
-
-    @property
-    def is_interpolated(self) -> bool:
-        """Whether T1's voxels are not those of the network grid."""
-        return bool((self.scale != 1).any())
-
-    def crop(self, array: np.ndarray) -> np.ndarray:
-        """Reorient and crop an array (I, J, K) of T1's grid to (D, H, W); for grids that are not interpolated."""
-        canonical = nibabel.apply_orientation(array, self.orientation)
-        result = np.zeros(self.shape, dtype=array.dtype)
-        box = self._box_in_scan(canonical.shape)
-        result[self._box_in_grid(box)] = canonical[box]
-        return result
-
-    def to_native(self, array: np.ndarray, *, order: int) -> np.ndarray:
-        """Bring an array (D, H, W) to T1's own grid, (I, J, K), 0 beyond the network grid.
-
-        Args:
-            array: on the network grid.
-            order: 0 nearest neighbour, 1 linear; without effect where nothing is interpolated.
-        """
-        canonical = np.zeros(np.take(self.brain.shape, np.argsort(self.orientation[:, 0])), dtype=array.dtype)
-        box = self._box_in_scan(canonical.shape)
-        if self.is_interpolated:
-            offset = (np.array([side.start for side in box]) - self.start) * self.scale
-            output = canonical[box]
-            ndimage.affine_transform(array, self.scale, offset, output.shape, output, order=order, mode="nearest")
-        else:
-            canonical[box] = array[self._box_in_grid(box)]
-        canonical_axes = nibabel.orientations.axcodes2ornt("RAS")
-        return nibabel.apply_orientation(
-            canonical, nibabel.orientations.ornt_transform(canonical_axes, self.orientation)
-        )
-
-    def _box_in_scan(self, canonical_shape: tuple[int, ...]) -> tuple[slice, ...]:
-        """Return the canonical T1 voxels that lie on the network grid."""
-        first = np.maximum(np.ceil(self.start), 0).astype(int)
-        end = np.floor(self.start + (np.array(self.shape) - 1) / self.scale).astype(int) + 1
-        return tuple(slice(*side) for side in zip(first, np.minimum(end, canonical_shape), strict=True))
-
-    def _box_in_grid(self, box: tuple[slice, ...]) -> tuple[slice, ...]:
-        return tuple(slice(side.start - int(at), side.stop - int(at)) for side, at in zip(box, self.start, strict=True))
 
 
 @dataclass(frozen=True)
@@ -178,13 +89,39 @@ class PreparedPair:
         result[BACKGROUND.label][~inside] = 1
         return result
 
+    def result_to_native(
+        self, labels: np.ndarray, probabilities: np.ndarray, *, with_probabilities: bool
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """Bring a segmentation to T1's own grid: labels exactly where nothing was interpolated, else smoothly.
+
+        Args:
+            labels: uint8 (D, H, W), 0 to 3, on the network grid.
+            probabilities: float32 (4, D, H, W), on the network grid.
+            with_probabilities: whether the probabilities are wanted, too; without them less is computed.
+
+        Returns:
+            Labels, uint8 (I, J, K), and probabilities, float32 (4, I, J, K), or None where they are not wanted.
+        """
+        if not self.grid.is_interpolated:
+            native = self.probabilities_to_native(probabilities) if with_probabilities else None
+            return self.labels_to_native(labels), native
+        native = self.probabilities_to_native(probabilities)
+        # Of equal probabilities the lower label.
+        return np.argmax(native, axis=0).astype(np.uint8), native if with_probabilities else None
+
     def _check_shape(self, name: str, shape: tuple[int, ...]) -> None:
         if tuple(shape) != self.grid.shape:
             raise ValueError(f"{name} must have the network grid's shape {self.grid.shape}, not {tuple(shape)}")
 
 
 def prepare_pair(
-    t1: Volume, t2: Volume, mask: Volume | None = None, *, align_t2: bool = False, bias_correction: bool = False
+    t1: Volume,
+    t2: Volume,
+    mask: Volume | None = None,
+    *,
+    align_t2: bool = False,
+    bias_correction: bool = False,
+    on_stage: Callable[[str], None] | None = None,
 ) -> PreparedPair:
     """Bring a T1/T2 pair to the network grid.
 
@@ -199,20 +136,26 @@ def prepare_pair(
             included: CSF inside the head may well be 0.
         align_t2: first find the rigid movement that brings T2 onto T1.
         bias_correction: divide each scan by its bias field (N4), on the network grid.
+        on_stage: called with "preparing", "aligning" or "correcting" when that begins; what it raises ends the work.
 
     Raises:
         UserError: T1 is not skull-stripped and there is no mask; mask and T1, or T2 and T1, do not lie over each
             other; the alignment or N4 fails.
     """
+    begin = on_stage or (lambda stage: None)
+    begin("preparing")
     brain = _find_brain(t1) if mask is None else _place_mask(mask, t1)
     grid = NetworkGrid.around(t1, brain)
     if align_t2:
+        begin("aligning")
         t2 = align_rigidly(t2, t1, brain)
+        begin("preparing")
     network_t1, share_of_brain = _sample(t1, brain, t1, grid)
     network_t2, share_of_t2 = _sample(t2, _fill_cavities(t2.array != 0), t1, grid)
     network_mask = share_of_brain >= 0.5
     _check_overlap(t1, t2, float((share_of_t2[network_mask] >= 0.5).mean()), align_t2)
     if bias_correction:
+        begin("correcting")
         network_t1, network_t2 = correct_bias(network_t1, network_mask), correct_bias(network_t2, network_mask)
     return PreparedPair(
         np.where(network_mask, network_t1, 0), np.where(network_mask, network_t2, 0), network_mask, grid
@@ -244,8 +187,8 @@ def _find_brain(t1: Volume) -> np.ndarray:
         found = f"{share:.0%} of its voxels are not 0" + (" and it reaches the border of the volume" if touches else "")
         raise UserError(
             f"T1 ({t1.path}) does not look skull-stripped: {found}; expected a brain surrounded by zeros; run a "
-            "skull-stripping tool such as SynthStrip or HD-BET on it, or pass a brain mask with --mask "
-            "(which also helps when the scan is cropped tightly to the brain)."
+            "skull-stripping tool such as SynthStrip or HD-BET on it, or give a brain mask (--mask), "
+            "which also helps when the scan is cropped tightly to the brain."
         )
     return _fill_cavities(nonzero)
 
@@ -267,21 +210,18 @@ def _fill_cavities(foreground: np.ndarray) -> np.ndarray:
     """Return the foreground with the cavities that it encloses: only what joins the outside stays background."""
     if not foreground.any():
         return foreground
-    box = _bounding_box(foreground)
+    box = bounding_box(foreground)
     background, _ = ndimage.label(np.pad(~foreground[box], 1, constant_values=True))
     filled = foreground.copy()
     filled[box] = (background != background[0, 0, 0])[1:-1, 1:-1, 1:-1]
     return filled
 
 
-def _bounding_box(foreground: np.ndarray) -> tuple[slice, ...]:
-    return ndimage.find_objects(foreground.astype(np.uint8))[0]
-
-
 def _check_overlap(t1: Volume, t2: Volume, covered: float, aligned: bool) -> None:
     if covered < SMALLEST_T2_SHARE:
         after = " even after their alignment" if aligned else ""
-        to_do = "check that both are of one head" if aligned else "register T2 onto T1 first or switch on --align-t2"
+        align = "register T2 onto T1 first or switch on the alignment of T2 (--align-t2)"
+        to_do = "check that both are of one head" if aligned else align
         raise UserError(
             f"T2 ({t2.path}, {t2.description}) covers {covered:.0%} of the brain in T1 ({t1.path}, {t1.description})"
             f"{after}; expected the same brain in the same place; {to_do}."

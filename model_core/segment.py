@@ -38,6 +38,7 @@ from model_core.evaluate import onto_grid_of
 from model_core.figures import draw_segmentation
 from model_core.inference import Segmenter
 from model_core.metrics import CONVENTIONS, TissueScore, format_scores, score_tissues, tissue_volumes
+from model_core.model_card import DEFAULT_WEIGHTS
 from model_core.preprocessing import PreparedPair, prepare_pair
 from model_core.segmentation_job import Progress, Segmentation
 from model_core.tissues import CLASSES, TISSUES
@@ -52,12 +53,10 @@ from model_core.volumes import (
     resample,
     write_volume,
 )
-from model_core.weights import DEFAULT_WINDOW, load_weights
+from model_core.weights import load_weights, window_of
 
-DEFAULT_WEIGHTS = Path(__file__).resolve().parents[1] / "Resources" / "weights" / "nonlocal_unet.safetensors"
 DEFAULT_STEP = 8  # the published setting
 BAR_FORMAT = "{desc} {percentage:3.0f}% |{bar}| {n_fmt}/{total_fmt} windows, {elapsed}{postfix}"
-LARGEST_WINDOW = 256  # voxels a side; attention over more than that fits no machine
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -68,8 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     mask = read_mask(options.mask) if options.mask else None
     reference = read_labels(options.reference) if options.reference else None
     network, card = load_weights(options.weights)
-    window = card.get("window", DEFAULT_WINDOW)
-    _check_window(options.weights, window, network.window_multiple)
+    window = window_of(options.weights, card, network)
     _check_step(options.step, window)
     segmenter = Segmenter(network, window=window, device=options.device)
     print(f"T1 {options.t1}: {t1.description}\nT2 {options.t2}: {t2.description}", flush=True)
@@ -81,7 +79,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(f"Network grid: {'×'.join(map(str, pair.t1.shape))} voxels at 1 mm, {how}", flush=True)
 
     segmentation, stages = _segment(segmenter, pair, options.step)
-    labels, probabilities = _to_t1_grid(pair, segmentation, with_probabilities=options.probabilities is not None)
+    labels, probabilities = pair.result_to_native(
+        segmentation.labels, segmentation.probabilities, with_probabilities=options.probabilities is not None
+    )
     rows = _score(Volume(labels, t1.affine, str(options.output)), reference)
     _write(options, t1, labels, probabilities)
     if options.scores:
@@ -161,14 +161,6 @@ def _probability_paths(options: argparse.Namespace) -> list[Path]:
     return [options.probabilities / f"{tissue.key}.nii.gz" for tissue in CLASSES] if options.probabilities else []
 
 
-def _check_window(weights: Path, window: object, multiple: int) -> None:
-    if not isinstance(window, int) or not 0 < window <= LARGEST_WINDOW or window % multiple:
-        raise UserError(
-            f"The card of the weights {weights} names a window of {window!r} voxels; expected a multiple of {multiple} "
-            f"up to {LARGEST_WINDOW}; use the weights as train.py wrote them."
-        )
-
-
 def _check_step(step: int, window: int) -> None:
     if not 1 <= step <= window:
         raise UserError(
@@ -203,19 +195,6 @@ def _segment(segmenter: Segmenter, pair: PreparedPair, step: int) -> tuple[Segme
 
         segmentation = segmenter.segment(pair.t1, pair.t2, step=step, mask=pair.mask, on_progress=show)
     return segmentation, stages
-
-
-def _to_t1_grid(
-    pair: PreparedPair, segmentation: Segmentation, *, with_probabilities: bool
-) -> tuple[np.ndarray, np.ndarray | None]:
-    """Return labels (I, J, K), and probabilities (4, I, J, K) if asked for, on T1's own grid."""
-    if not (with_probabilities or pair.grid.is_interpolated):
-        return pair.labels_to_native(segmentation.labels), None
-    probabilities = pair.probabilities_to_native(segmentation.probabilities)
-    if not pair.grid.is_interpolated:
-        return pair.labels_to_native(segmentation.labels), probabilities
-    labels = np.argmax(probabilities, axis=0).astype(np.uint8)  # of equal probabilities the lower label
-    return labels, probabilities if with_probabilities else None
 
 
 def _score(labels: Volume, reference: Volume | None) -> list[TissueScore]:

@@ -16,14 +16,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_safetensors
 
 from model_core.errors import UserError
+from model_core.model_card import CARD_KEY, DEFAULT_WINDOW, SET_RIGHT, describe_unreadable, read_card
 from model_core.networks import NETWORKS, SegmentationNetwork, build_network, count_parameters
 from model_core.volumes import replace_when_complete
 
-CARD_KEY = "infantbrainseg_card"
-DEFAULT_WINDOW = 32
+LARGEST_WINDOW = 256  # voxels a side; attention over more than that fits no machine
 NORMALISATION = "per window and modality: mean 0, standard deviation 1, floored at 1/sqrt(voxels)"
-
-_SET_RIGHT = "use weights saved by train.py, or the default weights under Resources"
 
 
 def save_weights(path: str | os.PathLike[str], network: SegmentationNetwork, card: dict[str, Any]) -> None:
@@ -60,20 +58,36 @@ def load_weights(path: str | os.PathLike[str]) -> tuple[SegmentationNetwork, dic
             damaged, carries no card, or its tensors are not those of the network that it names.
     """
     path = Path(path)
-    if not path.is_file():
-        found = "is a folder" if path.is_dir() else "does not exist"
-        raise UserError(f"The weights file {path} {found}; a .safetensors file was expected; check the path.")
+    card = read_card(path)
     try:
         with safe_open(path, framework="pt", device="cpu") as file:
-            metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
     except SafetensorError as error:
-        raise UserError(_describe_unreadable(path)) from error
-    card = _read_card(path, metadata)
+        raise UserError(describe_unreadable(path)) from error
     network = _named_network(path, card)
     _check_tensors(path, network, tensors)
     network.load_state_dict(tensors)
     return network.eval(), card
+
+
+def window_of(path: str | os.PathLike[str], card: dict[str, Any], network: SegmentationNetwork) -> int:
+    """Side of the windows in voxels that a network was trained on, as the card says.
+
+    Args:
+        path: the weights file, for the error sentence.
+        card: of ``load_weights``.
+        network: of ``load_weights``.
+
+    Raises:
+        UserError: the card names a window that the network or no machine can take.
+    """
+    window, multiple = card.get("window", DEFAULT_WINDOW), network.window_multiple
+    if not isinstance(window, int) or not 0 < window <= LARGEST_WINDOW or window % multiple:
+        raise UserError(
+            f"The card of the weights {path} names a window of {window!r} voxels; expected a multiple of {multiple} "
+            f"up to {LARGEST_WINDOW}; use the weights as train.py wrote them."
+        )
+    return window
 
 
 def _facts(network: SegmentationNetwork) -> dict[str, Any]:
@@ -93,45 +107,17 @@ def _facts(network: SegmentationNetwork) -> dict[str, Any]:
     }
 
 
-def _describe_unreadable(path: Path) -> str:
-    with open(path, "rb") as file:
-        start = file.read(9)
-    # A safetensors file starts with the header's length (8 bytes) and "{". Torch's checkpoints are zip
-    # files, older ones bare pickles, which open with the byte 0x80.
-    if start[:2] == b"PK" or (start[:1] == b"\x80" and start[8:] != b"{"):
-        return (
-            f"The weights file {path} is a pickled checkpoint (.pt, .pth, .ckpt), which could run any program when "
-            f"opened; only .safetensors is read; {_SET_RIGHT}."
-        )
-    return (
-        f"The weights file {path} is damaged, cut short or not a safetensors file ({path.stat().st_size} bytes); "
-        f"copy or download it again, or {_SET_RIGHT}."
-    )
-
-
-def _read_card(path: Path, metadata: dict[str, str]) -> dict[str, Any]:
-    try:
-        card = json.loads(metadata[CARD_KEY])
-    except KeyError as error:
-        raise UserError(f"The weights file {path} carries no model card of this program; {_SET_RIGHT}.") from error
-    except json.JSONDecodeError as error:
-        raise UserError(f"The model card in the weights file {path} is damaged; {_SET_RIGHT}.") from error
-    if not isinstance(card, dict):
-        raise UserError(f"The model card in the weights file {path} is damaged; {_SET_RIGHT}.")
-    return card
-
-
 def _named_network(path: Path, card: dict[str, Any]) -> SegmentationNetwork:
     name, channels, classes = card.get("network"), card.get("in_channels"), card.get("num_classes")
     if name not in NETWORKS:
         raise UserError(
             f"The weights file {path} names the network {name!r}; one of {', '.join(NETWORKS)} was expected; "
-            f"{_SET_RIGHT}."
+            f"{SET_RIGHT}."
         )
     if not all(isinstance(count, int) and 1 <= count <= 64 for count in (channels, classes)):
         raise UserError(
             f"The weights file {path} names {channels!r} input and {classes!r} output channels; whole numbers were "
-            f"expected; {_SET_RIGHT}."
+            f"expected; {SET_RIGHT}."
         )
     with torch.random.fork_rng(devices=[]):  # the first weights are not used, and reading a file draws no numbers
         return build_network(name, channels, classes)
@@ -151,12 +137,11 @@ def _check_tensors(path: Path, network: SegmentationNetwork, tensors: dict[str, 
         else:
             continue
         raise UserError(
-            f"The weights file {path} is not of the network {network.name} that it names: it {difference}; "
-            f"{_SET_RIGHT}."
+            f"The weights file {path} is not of the network {network.name} that it names: it {difference}; {SET_RIGHT}."
         )
     for name, tensor in tensors.items():
         if not torch.isfinite(tensor).all():
             raise UserError(
                 f"The weights file {path} holds values in {name} that are not finite numbers, as a training that "
-                f"diverged leaves them; {_SET_RIGHT}."
+                f"diverged leaves them; {SET_RIGHT}."
             )

@@ -159,6 +159,10 @@ class Job:
         """Return the request and the files that it names."""
         raise NotImplementedError
 
+    def file_names(self) -> dict[str, str]:
+        """Return the names of nodes by the names of the files that stand for them."""
+        raise NotImplementedError
+
     def receive(self, event: dict[str, Any]) -> None:
         """Take an event of the worker's that answers this job's request."""
         kind = event["event"]
@@ -169,7 +173,8 @@ class Job:
             self.end(JobState.CANCELLED)
         elif kind == "error":
             self._worker.release(self)
-            self.fail(str(event.get("sentence", "")), str(event.get("detail", "")))
+            sentence = self._worker.client.with_node_names(str(event.get("sentence", "")), self.file_names())
+            self.fail(sentence, str(event.get("detail", "")))
         elif kind == "done":
             self._worker.release(self)
             if self.state is JobState.STOPPING and not self._keeps:  # cancelled when all was done already

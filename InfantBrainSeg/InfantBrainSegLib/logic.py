@@ -8,7 +8,7 @@ from typing import Any
 
 import slicer
 
-from .core_paths import make_core_importable, weights_folder
+from .core_paths import make_core_importable
 from .dependencies import ensure_packages
 from .errors import SegmentationError
 from .jobs import Job, JobProgress
@@ -20,11 +20,9 @@ from .worker_front import WorkerFront
 
 make_core_importable()
 from model_core.errors import UserError  # noqa: E402
-from model_core.model_card import read_card  # noqa: E402
+from model_core.model_card import DEFAULT_WEIGHTS, DEFAULT_WINDOW, read_card  # noqa: E402
 
-DEFAULT_WEIGHTS = "nonlocal_unet.safetensors"
 STEP_WITH_GPU, STEP_WITHOUT_GPU = 8, 16
-DEFAULT_WINDOW = 32
 
 
 class SegmentationLogic:
@@ -179,7 +177,7 @@ class SegmentationLogic:
             SegmentationError: the file is missing, damaged or carries no card.
         """
         try:
-            return read_card(weights if weights is not None else weights_folder() / DEFAULT_WEIGHTS)
+            return read_card(weights if weights is not None else DEFAULT_WEIGHTS)
         except UserError as error:
             raise SegmentationError(str(error)) from error
 

@@ -8,9 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from .card_text import NETWORK_NAMES, describe_card
-from .core_paths import weights_folder
+from .core_paths import make_core_importable, weights_folder
 from .errors import SegmentationError
-from .logic import DEFAULT_WEIGHTS, SegmentationLogic
+from .logic import SegmentationLogic
+
+make_core_importable()
+from model_core.model_card import DEFAULT_WEIGHTS  # noqa: E402
 
 FROM_FILE = "file"  # data of the combo box's last entry
 
@@ -38,8 +41,8 @@ class ModelChoice:
         self._shown: tuple[str, float] | None = None
         self.card: dict[str, Any] = {}
         self.problem = ""
-        for path in sorted(weights_folder().glob("*.safetensors"), key=lambda path: path.name != DEFAULT_WEIGHTS):
-            is_default = path.name == DEFAULT_WEIGHTS
+        for path in sorted(weights_folder().glob("*.safetensors"), key=lambda path: path.name != DEFAULT_WEIGHTS.name):
+            is_default = path.name == DEFAULT_WEIGHTS.name
             title = self._title(path) + (" (default)" if is_default else "")
             ui.modelSelector.addItem(title, "" if is_default else path.name)
         ui.modelSelector.addItem("Weights file…", FROM_FILE)
@@ -94,7 +97,7 @@ class ModelChoice:
             self.problem = "No weights file is chosen; a .safetensors file is needed; choose one under Model."
             self._ui.cardBrowser.setHtml(f"<i>{html.escape(self.problem)}</i>")
             return
-        path = resolve_weights(weights_file) or weights_folder() / DEFAULT_WEIGHTS
+        path = resolve_weights(weights_file) or DEFAULT_WEIGHTS
         key = (str(path), path.stat().st_mtime if path.is_file() else 0.0)
         if key == self._shown:
             return

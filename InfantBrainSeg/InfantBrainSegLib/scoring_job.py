@@ -52,6 +52,10 @@ class ScoringJob(Job):
         request = {"request": "score", "prediction": "result.nrrd", "reference": "reference.nrrd"}
         return request, [folder / "result.nrrd", folder / "reference.nrrd"]
 
+    def file_names(self) -> dict[str, str]:
+        """Return the names of the compared nodes by the names of their files."""
+        return {"result.nrrd": self.resultNode.GetName(), "reference.nrrd": self.referenceNode.GetName()}
+
     def take_result(self, event: dict[str, Any]) -> None:
         """Fill the table."""
         self.rows, self.places, self.wasResampled = event["rows"], event["places"], event["resampled"]

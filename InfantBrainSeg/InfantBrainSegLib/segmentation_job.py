@@ -135,6 +135,11 @@ class SegmentationJob(Job):
         }
         return request, files
 
+    def file_names(self) -> dict[str, str]:
+        """Return the names of the input nodes by the names of their files."""
+        nodes = {"t1.nrrd": self.what.t1, "t2.nrrd": self.what.t2, "mask.nrrd": self.what.mask}
+        return {file: node.GetName() for file, node in nodes.items() if node is not None}
+
     def receive(self, event: dict[str, Any]) -> None:
         """Show coarse maps; all else as for any job."""
         if event["event"] != "map":

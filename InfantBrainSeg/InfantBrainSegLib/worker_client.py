@@ -10,7 +10,7 @@ import shutil
 import socket
 import tempfile
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +50,7 @@ class WorkerClient:
         self._after_uploads: deque[Event] = deque()
         self._arriving: set[str] = set()  # names of files of which more is to come
         self._complaint = ""  # what the worker said before it ended by itself
+        self._worker_folder = ""  # the folder's name where the worker runs
         self.command: WorkerCommand | None = None
         self.folder: Path | None = None
         self.ready: Event | None = None
@@ -110,6 +111,20 @@ class WorkerClient:
     def reference(self, path: Path) -> str:
         """Return how a file is to be called in a request: by its path, or by its name where it is sent along."""
         return str(path) if self.shares_folder else path.name
+
+    def with_node_names(self, sentence: str, names: Mapping[str, str]) -> str:
+        """Return a sentence of the worker's with the names of nodes instead of those of files in the folder.
+
+        Args:
+            sentence: what the worker said.
+            names: names of nodes by names of files.
+        """
+        for file, node in names.items():
+            for folder in (str(self.folder), self._worker_folder):
+                for separator in "/\\":
+                    sentence = sentence.replace(f"{folder}{separator}{file}", node)
+            sentence = sentence.replace(file, node)
+        return sentence
 
     def stop(self, *, wait: bool = False) -> None:
         """End the process at once and remove the folder; nothing is called back.
@@ -199,6 +214,7 @@ class WorkerClient:
             self._write({"request": "open", "id": "open", "folder": str(self.folder), "token": token})
         elif kind == "opened":
             self.shares_folder = bool(event.get("shared"))
+            self._worker_folder = str(event.get("folder", ""))
             self._onEvent(self.ready)
         elif kind == "file":
             self._receive_file(event)

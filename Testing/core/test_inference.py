@@ -7,6 +7,8 @@ import pytest
 import torch
 from torch import nn
 
+from model_core import devices
+from model_core.devices import Device
 from model_core.errors import UserError
 from model_core.inference import Segmenter, choose_device, standardise_windows
 from model_core.networks import build_network
@@ -313,13 +315,19 @@ def test_a_device_that_is_not_there_is_told_in_a_sentence(monkeypatch):
             choose_device(name)
 
 
-def test_auto_takes_a_cuda_gpu_before_apple_s_before_the_cpu(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
-    assert choose_device("auto").type == "cuda"
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+def test_auto_takes_the_first_device_that_works(monkeypatch):
+    def offer(**usable):
+        names = {"cuda_0": "cuda:0", "cuda_1": "cuda:1"}
+        listed = [Device(names.get(name, name), name, usable=works) for name, works in usable.items()]
+        monkeypatch.setattr(devices, "list_devices", lambda: [*listed, Device("cpu", "CPU")])
+
+    offer(cuda_0=True, cuda_1=True, mps=True)
+    assert choose_device("auto") == torch.device("cuda:0")
+    offer(cuda_0=False, cuda_1=True)
+    assert choose_device("auto") == torch.device("cuda:1")
+    offer(cuda_0=False, mps=True)
     assert choose_device("auto").type == "mps"
-    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    offer(mps=False)
     assert choose_device("auto").type == "cpu"
 
 

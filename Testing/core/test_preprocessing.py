@@ -157,7 +157,8 @@ def test_scans_that_do_not_overlap_are_refused_with_the_switch_that_helps():
     away = t2.affine.copy()
     away[0, 3] += 60
     with pytest.raises(
-        UserError, match=r"T2 .* covers 0% of the brain in T1 .*; register T2 .* or switch on --align-t2"
+        UserError,
+        match=r"T2 .* covers 0% of the brain in T1 .*; register T2 .* or switch on the alignment of T2 \(--align-t2\)",
     ):
         prepare_pair(t1, Volume(t2.array, away, "t2.nii.gz"))
 

@@ -1,0 +1,100 @@
+"""Lines that are requests, and what is said of all others."""
+
+import json
+
+import pytest
+from worker_client import segment_fields
+
+from model_core.worker_messages import BadRequest, Open, Quit, Score, Segment, Stop, Stopped, StopWish, parse
+
+
+def line(request, **fields):
+    return json.dumps({"request": request, **fields}).encode()
+
+
+def fault(content):
+    with pytest.raises(BadRequest) as caught:
+        parse(content)
+    assert str(caught.value).count(";") == 2  # found; expected; what to do
+    return caught.value
+
+
+def test_requests_are_understood():
+    assert parse(line("open", id=1, folder="/a", token="t")).content == Open("/a", "t")
+    assert parse(line("score", prediction="a.nii", reference="b.nii")).content == Score("a.nii", "b.nii")
+    assert parse(line("stop", keep=True)).content == Stop(True)
+    assert parse(line("quit")).content == Quit()
+    fields = segment_fields(batch_size=4, mask="m.nii")
+    assert parse(line("segment", **fields)).content == Segment(**fields)
+
+
+@pytest.mark.parametrize("identifier", [None, "a", 7, 1.5, True])
+def test_the_id_may_be_any_json_scalar(identifier):
+    assert parse(line("quit", id=identifier)).id == identifier
+
+
+def test_a_field_that_may_be_null_may_be_missing():
+    fields = segment_fields()
+    for name in ("mask", "weights", "batch_size"):
+        del fields[name]
+    assert parse(line("segment", **fields)).content == Segment(**segment_fields())
+
+
+@pytest.mark.parametrize("content", [b"garbage\n", b"\n", b"{", b"\xff\xfe", b"[" * 100_000, b"[1]", b"3", b"null"])
+def test_what_is_no_json_object_is_called_so(content):
+    error = fault(content)
+    assert "is no JSON" in str(error)
+    assert error.id is None
+
+
+@pytest.mark.parametrize("identifier", ["[1]", "{}", "NaN", "1e999"])
+def test_other_ids_are_refused(identifier):
+    assert "The field id" in str(fault(f'{{"request": "quit", "id": {identifier}}}'.encode()))
+
+
+@pytest.mark.parametrize("name", ["segmnet", "", None, 3, ["quit"], "Quit"])
+def test_an_unknown_request_is_answered_with_the_known_ones(name):
+    error = fault(line(name, id=8))
+    assert "The field request is " in str(error)
+    assert "open, put, segment, score, stop, quit" in str(error)
+    assert error.id == 8
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("t1", None), ("t1", 3), ("t2", ["a"]), ("mask", False), ("weights", 1), ("step", "8"), ("step", 8.0),
+        ("step", True), ("step", 0), ("step", None), ("device", None), ("batch_size", 0), ("batch_size", -2),
+        ("batch_size", "2"), ("align_t2", 1), ("align_t2", None), ("bias_correction", "no"), ("probabilities", None),
+        ("maps", 0),
+    ],
+)  # fmt: skip
+def test_a_value_of_a_wrong_type_is_named_with_its_field(field, value):
+    error = fault(line("segment", id="x", **segment_fields(**{field: value})))
+    assert f"The field {field} of the request segment is {value!r}; expected " in str(error)
+    assert error.id == "x"
+
+
+def test_a_missing_and_an_unknown_field_are_named():
+    assert "The field keep of the request stop is None; expected true or false" in str(fault(line("stop")))
+    assert "has the field 'colour'; expected prediction, reference" in str(
+        fault(line("score", prediction="a", reference="b", colour=1))
+    )
+    assert "has the field 'now'; expected none" in str(fault(line("quit", now=True)))
+
+
+def test_a_long_value_does_not_make_a_long_sentence():
+    assert len(str(fault(line("stop", keep="x" * 100_000)))) < 300
+
+
+def test_a_wish_to_stop_without_a_result_stays_so():
+    wish = StopWish()
+    wish.check()
+    wish.wish(keep=True)
+    wish.check(may_keep=True)
+    with pytest.raises(Stopped):
+        wish.check()
+    wish.wish(keep=False)
+    wish.wish(keep=True)
+    with pytest.raises(Stopped):
+        wish.check(may_keep=True)

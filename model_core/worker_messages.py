@@ -1,0 +1,187 @@
+"""The requests that a worker understands: one JSON object a line, checked field by field.
+
+Standard library only: requests are read while the libraries are still being imported.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from dataclasses import dataclass, field
+from types import NoneType
+from typing import Any, get_args, get_type_hints
+
+from model_core.errors import UserError
+
+Identifier = str | int | float | bool | None  # of a request; its answers carry it, too
+
+
+@dataclass(frozen=True)
+class Open:
+    """Name the folder through which files are exchanged; it is shared if it holds a file ``token`` with the token."""
+
+    folder: str
+    token: str
+
+
+@dataclass(frozen=True)
+class Put:
+    """Bring a part of a file, in base64, into a folder that is not shared; ``last`` completes the file."""
+
+    file: str
+    data: str
+    last: bool
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Segment a pair of scans; see segment.py for what the options mean. ``weights`` None: the default ones."""
+
+    t1: str
+    t2: str
+    mask: str | None
+    weights: str | None
+    step: int
+    device: str
+    batch_size: int | None
+    align_t2: bool
+    bias_correction: bool
+    probabilities: bool
+    maps: bool
+
+
+@dataclass(frozen=True)
+class Score:
+    """Score a label map against a reference."""
+
+    prediction: str
+    reference: str
+
+
+@dataclass(frozen=True)
+class Stop:
+    """End the running request early; ``keep`` the map that a segmentation has so far."""
+
+    keep: bool
+
+
+@dataclass(frozen=True)
+class Quit:
+    """End the worker."""
+
+
+Content = Open | Put | Segment | Score | Stop | Quit
+_KINDS: dict[str, type] = {kind.__name__.lower(): kind for kind in get_args(Content)}
+_TYPE_NAMES = {str: "a text", int: "a whole number from 1 on", bool: "true or false", NoneType: "null"}
+
+
+class Stopped(Exception):
+    """The user stopped the request."""
+
+
+class StopWish:
+    """Whether the user wants a request to end early; set by one thread, asked by another."""
+
+    def __init__(self) -> None:
+        self.wanted = False  # at all, be it with or without a result
+        self.without_result = False
+
+    def wish(self, *, keep: bool) -> None:
+        """Ask for the end; what was asked for without a result stays so."""
+        self.without_result |= not keep
+        self.wanted = True
+
+    def check(self, *, may_keep: bool = False) -> None:
+        """Raise `Stopped` if the end is wanted; where there ``may`` be a result to ``keep``, only if without it."""
+        if self.without_result if may_keep else self.wanted:
+            raise Stopped
+
+
+@dataclass(frozen=True)
+class Request:
+    """A request with its id, and the wish to stop it that may come later."""
+
+    id: Identifier
+    content: Content
+    stop: StopWish = field(default_factory=StopWish)
+
+
+class BadRequest(UserError):
+    """A line that is no request.
+
+    Attributes:
+        id: of the request, as far as it could be read.
+    """
+
+    def __init__(self, identifier: Identifier, sentence: str) -> None:
+        super().__init__(sentence)
+        self.id = identifier
+
+
+def parse(line: bytes) -> Request:
+    """Understand a line.
+
+    Raises:
+        BadRequest: it is no JSON object, or a field is unknown, missing or of a wrong type.
+    """
+    try:
+        message = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise BadRequest(
+            None, f"The line {_shorten(line)} is no JSON ({error}); expected one JSON object a line; send that."
+        ) from error
+    if not isinstance(message, dict):
+        raise BadRequest(None, f"The line {_shorten(line)} is no JSON object; expected one a line; send that.")
+    identifier = message.pop("id", None)
+    if not isinstance(identifier, Identifier) or (isinstance(identifier, float) and not math.isfinite(identifier)):
+        raise BadRequest(None, "The field id is no text, number, true, false or null; expected one of these; send one.")
+    name = message.pop("request", None)
+    if not isinstance(name, str) or name not in _KINDS:
+        raise BadRequest(
+            identifier,
+            f"The field request is {_shorten(name)}; expected one of {', '.join(_KINDS)}; "
+            "use a panel of this worker's version.",
+        )
+    return Request(identifier, _KINDS[name](**_checked_fields(identifier, name, message)))
+
+
+def _checked_fields(identifier: Identifier, name: str, message: dict[str, Any]) -> dict[str, Any]:
+    expected = {field_name: get_args(hint) or (hint,) for field_name, hint in get_type_hints(_KINDS[name]).items()}
+    for unknown in message.keys() - expected.keys():
+        known = ", ".join(expected) or "none"
+        raise BadRequest(
+            identifier, f"The request {name} has the field {_shorten(unknown)}; expected {known}; leave it out."
+        )
+    for field_name, types in expected.items():
+        value = message.setdefault(field_name)  # a field that may be null may be missing
+        if type(value) not in types or (type(value) is int and value < 1):
+            raise BadRequest(
+                identifier,
+                f"The field {field_name} of the request {name} is {_shorten(value)}; "
+                f"expected {' or '.join(_TYPE_NAMES[kind] for kind in types)}; send that.",
+            )
+    return message
+
+
+def check_plain_name(field_name: str, name: str) -> None:
+    """Say whether a text of a request is a plain file name.
+
+    Raises:
+        UserError: it has a separator, begins with a dot, or is none that a file can have.
+    """
+    if (
+        not name.isprintable()
+        or not 0 < len(os.fsencode(name)) <= 200
+        or name[0] == "."
+        or set(name) & set('/\\:*?"<>|')
+    ):
+        raise UserError(
+            f"The field {field_name} is {_shorten(name)}; expected the plain name of a file in the opened folder, "
+            "without separators and without a dot at its beginning; choose another name."
+        )
+
+
+def _shorten(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}…"
