@@ -173,7 +173,7 @@ class Job:
             self.end(JobState.CANCELLED)
         elif kind == "error":
             self._worker.release(self)
-            sentence = self._worker.client.with_node_names(str(event.get("sentence", "")), self.file_names())
+            sentence = self._worker.client.in_the_panels_words(str(event.get("sentence", "")), self.file_names())
             self.fail(sentence, str(event.get("detail", "")))
         elif kind == "done":
             self._worker.release(self)

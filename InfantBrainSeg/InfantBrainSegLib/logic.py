@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +103,7 @@ class SegmentationLogic:
             raise SegmentationError(problem)
         weights_path = Path(weights) if weights is not None else None
         window = self.cardOf(weights_path).get("window", DEFAULT_WINDOW)
-        if overlapStep is not None and (isinstance(overlapStep, bool) or not 1 <= overlapStep <= window):
+        if overlapStep is not None and not _is_step(overlapStep, window):
             raise SegmentationError(
                 f"The overlap step is {overlapStep}; expected a whole number from 1 to the window's {window}; take 8 "
                 "(as published), or 16 for a quicker result."
@@ -161,6 +162,11 @@ class SegmentationLogic:
                     f"The {name} is {found}; expected a segmentation or a label map; choose one, or convert the "
                     "volume to a label map in the Volumes module."
                 )
+        if segmentation.GetParentTransformNode() is not reference.GetParentTransformNode():
+            raise SegmentationError(
+                "The result and the reference are under different transforms; one common place is needed; harden the "
+                "transforms (Data module, right click, Harden transform)."
+            )
         self._ensure_packages()
         return self._submit(ScoringJob(self.worker, segmentation, reference, tableNode), None, onChanged)
 
@@ -222,3 +228,7 @@ class SegmentationLogic:
             job.callbacks.progress.remove(show)
             dialog.close()
             dialog.deleteLater()
+
+
+def _is_step(value: Any, window: int) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool) and 1 <= value <= window

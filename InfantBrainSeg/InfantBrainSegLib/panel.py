@@ -40,7 +40,7 @@ class Panel(VTKObservationMixin):
         self.scoringJob: ScoringJob | None = None
         self._gui_tag: Any = None
         self._message, self._message_is_error = "", False
-        self._untouched: dict[str, int] = {}  # results by node ID, with the time of their last change by us
+        self._untouched: dict[str, list[int]] = {}  # results by node ID, with the times of our changes of their voxels
         self._model = ModelChoice(ui, logic, lambda value: self._set("weightsFile", value))
         self._steps = StepChoice(ui, lambda value: self._set("overlapStep", value))
         self._devices = DeviceChoice(ui, lambda value: self._set("device", value))
@@ -63,8 +63,11 @@ class Panel(VTKObservationMixin):
         self._warm_up()
 
     def attach(self, parameterNode: Any) -> None:
-        """Follow a parameter node of the scene."""
-        self.detach()
+        """Follow a parameter node of the scene; what runs goes on if it is the one that is followed already."""
+        if self.parameters is not None and self.parameters.parameterNode is parameterNode:
+            self._let_go()
+        else:
+            self.detach()
         self.parameters = InfantBrainSegParameterNode(parameterNode)
         self._gui_tag = self.parameters.connectGui(self.ui)
         self.addObserver(parameterNode, "ModifiedEvent", self._on_parameters_changed)
@@ -76,6 +79,9 @@ class Panel(VTKObservationMixin):
             self.job.cancel()
         if self.scoringJob is not None and not self.scoringJob.isFinished:
             self.scoringJob.cancel()
+        self._let_go()
+
+    def _let_go(self) -> None:
         if self.parameters is not None:
             self.parameters.disconnectGui(self._gui_tag)
             self.removeObserver(self.parameters.parameterNode, "ModifiedEvent", self._on_parameters_changed)
@@ -92,6 +98,7 @@ class Panel(VTKObservationMixin):
         self.job, self.scoringJob = None, None
         self._untouched.clear()
         self._tell("")
+        self.ui.scoreLabel.text = ""
         self.results.set_segmentation(None)
         self.results.show_volumes({})
 
@@ -225,7 +232,7 @@ class Panel(VTKObservationMixin):
     def _take_result(self, job: SegmentationJob) -> None:
         node = job.segmentationNode
         self.parameters.output = node
-        self._untouched[node.GetID()] = node.GetSegmentation().GetMTime()
+        self._untouched[node.GetID()] = _change_times(node)
         self._tell(describe_result(job))
         self.results.show_volumes(job.summary.get("volumes_ml", {}))
         self.ui.scoreLabel.text = ""
@@ -304,13 +311,19 @@ class Panel(VTKObservationMixin):
         node = self.parameters.output
         if node is None or node.GetSegmentation().GetNumberOfSegments() == 0:
             return True
-        if self._untouched.get(node.GetID()) == node.GetSegmentation().GetMTime():
+        if self._untouched.get(node.GetID()) == _change_times(node):
             return True
         return slicer.util.confirmOkCancelDisplay(
             f"The segments of {node.GetName()} will be replaced by the new result. To keep them, cancel and choose "
             "“Create a new segmentation” under Results.",
             "Segment infant brain",
         )
+
+
+def _change_times(node: Any) -> list[int]:
+    """Return when each segment's voxels changed last; surfaces and colours do not count."""
+    images = map(node.GetBinaryLabelmapInternalRepresentation, node.GetSegmentation().GetSegmentIDs())
+    return [image.GetMTime() if image is not None else 0 for image in images]
 
 
 def describe_result(job: SegmentationJob) -> str:

@@ -45,8 +45,8 @@ class RunControls:
         ui.segmentButton.toolTip = reason or "Segment the pair into CSF, gray matter and white matter."
         ui.keepButton.setVisible(False)
         ui.progressBar.setVisible(False)
-        ui.statusLabel.text = message if is_error or not reason else reason
-        ui.statusLabel.styleSheet = ERROR_STYLE if is_error else ""
+        ui.statusLabel.text = reason or message
+        ui.statusLabel.styleSheet = ERROR_STYLE if is_error and not reason else ""
 
     def show_running(self, progress: JobProgress, state: JobState, *, can_keep: bool) -> None:
         """A run is in progress."""

@@ -68,7 +68,7 @@ class ResultDisplay:
         if not self._shows:
             return
         label_map = self._read_map(path)
-        if self._live is None:
+        if not _is_in_scene(self._live):  # before the first map, or when the user has deleted the last one
             self._live = self._new_segmentation()
             self._hide_old_result()
             self._show_t1()
@@ -92,10 +92,10 @@ class ResultDisplay:
         labels = self._read_map(path)
         volumes = {key: _read(slicer.vtkMRMLScalarVolumeNode(), file) for key, file in (probabilities or {}).items()}
         target = self._output
-        if target is None:
-            target = self._live or self._new_segmentation()
+        if not _is_in_scene(target):  # none was chosen, or the user has deleted it meanwhile
+            target = self._live if _is_in_scene(self._live) else self._new_segmentation()
             target.SetName(slicer.mrmlScene.GenerateUniqueName(f"{self._t1.GetName()} segmentation"))
-        elif self._live is not None:
+        elif _is_in_scene(self._live):
             slicer.mrmlScene.RemoveNode(self._live)
         self._live = None
         self._show_again()
@@ -109,12 +109,12 @@ class ResultDisplay:
 
     def revert(self) -> None:
         """Take away what was shown; the scene is as it was before the run."""
-        if self._live is not None and slicer.mrmlScene.IsNodePresent(self._live):
+        if _is_in_scene(self._live):
             slicer.mrmlScene.RemoveNode(self._live)
         self._live = None
         self._show_again()
         for composite, background in self._slices:
-            if slicer.mrmlScene.IsNodePresent(composite):
+            if _is_in_scene(composite) and composite.GetBackgroundVolumeID() == self._t1.GetID():
                 composite.SetBackgroundVolumeID(background)
         self._slices.clear()
 
@@ -179,7 +179,7 @@ class ResultDisplay:
 
     def _show_again(self) -> None:
         for display in self._hidden:
-            if slicer.mrmlScene.IsNodePresent(display):
+            if _is_in_scene(display):
                 display.SetVisibility(True)
         self._hidden.clear()
 
@@ -212,6 +212,10 @@ class ResultDisplay:
             node.GetDisplayNode().SetAndObserveColorNodeID(colors.GetID())
         node.SetAndObserveTransformNodeID(self._t1.GetTransformNodeID())
         return node
+
+
+def _is_in_scene(node: Any) -> bool:
+    return node is not None and bool(slicer.mrmlScene.IsNodePresent(node))
 
 
 def _cropped(label_map: Any) -> Any:

@@ -35,6 +35,11 @@ def describe_scan_problem(node: Any, name: str) -> str:
     """
     if node is None:
         return f"No {name} volume is chosen; a {name}-weighted scan is needed; load one and choose it under Inputs."
+    if not isinstance(node, slicer.vtkMRMLScalarVolumeNode):
+        return (
+            f"The {name} volume is a {type(node).__name__}; a volume node is needed; load a scan, or take its node by "
+            "slicer.util.getNode."
+        )
     image = node.GetImageData()
     if image is None or not image.GetPointData() or image.GetPointData().GetScalars() is None:
         return f"The {name} volume {node.GetName()} holds no image; a loaded scan is needed; load it again."
@@ -70,6 +75,7 @@ def write_volume_node(node: Any, path: Path) -> None:
     storage = slicer.vtkMRMLVolumeArchetypeStorageNode()
     storage.SetFileName(str(path))
     storage.SetUseCompression(0)
+    path.unlink(missing_ok=True)  # of an earlier run; VTK would tell the user about it
     if not storage.WriteData(node):
         raise SegmentationError(
             f"The volume {node.GetName()} could not be written to {path.parent}; expected free disk space there; make "

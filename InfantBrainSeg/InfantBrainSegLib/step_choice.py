@@ -46,8 +46,11 @@ class StepChoice:
         self._refreshing = True
         self._ui.otherStepSpinBox.maximum = window
         for usual in USUAL_STEPS:
-            self._button(usual).enabled = usual <= window
-            self._button(usual).setChecked(usual == step)
+            button = self._button(usual)
+            button.enabled = usual <= window
+            button.setAutoExclusive(False)  # or the last of exclusive buttons could not be unchecked
+            button.setChecked(usual == step)
+            button.setAutoExclusive(True)
         self._ui.otherStepSpinBox.value = 0 if step in USUAL_STEPS else step
         self._refreshing = False
         shape = self._network_shape(t1, mask)

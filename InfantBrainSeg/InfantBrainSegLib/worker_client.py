@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import logging
+import re
 import secrets
 import shutil
 import socket
@@ -26,6 +27,7 @@ LOG_LINES = 40  # of the worker's stderr that are kept for the report of a crash
 END_MS = 2000  # at most, until a killed process is gone; it takes some milliseconds
 FULL_PIPE_MS = 20  # until the next look whether the pipe takes more
 RETRY_REMOVAL_MS = 2000
+COMMAND_LINE_OPTION = re.compile(r" \(--[a-z0-9-]+\)")  # as the model core's sentences name them in passing
 STALE_ENVIRONMENT = ("QT_PLUGIN_PATH",)  # of Slicer's Qt, meaningless to the worker
 
 Event = dict[str, Any]
@@ -45,6 +47,7 @@ class WorkerClient:
         self._process: Any = None
         self._buffer = b""
         self._log: deque[str] = deque(maxlen=LOG_LINES)
+        self._last_words = ""  # of the log, since the last request
         self._uploads: deque[Path] = deque()
         self._upload_at = 0  # bytes of the first one that are sent
         self._after_uploads: deque[Event] = deque()
@@ -77,6 +80,7 @@ class WorkerClient:
         self.command, self._complaint = command, ""
         self._buffer = b""
         self._log.clear()
+        self._last_words = ""
         self.folder = Path(tempfile.mkdtemp(prefix="InfantBrainSeg-", dir=slicer.app.temporaryPath))
         process = qt.QProcess()
         environment = qt.QProcessEnvironment()
@@ -95,6 +99,7 @@ class WorkerClient:
         """Send a request, and before it, when the worker does not share the folder, the files that it names."""
         if self._process is None:
             return
+        self._last_words = ""
         if not self.shares_folder:
             self._uploads.extend(files)
         if self._uploads:
@@ -112,8 +117,8 @@ class WorkerClient:
         """Return how a file is to be called in a request: by its path, or by its name where it is sent along."""
         return str(path) if self.shares_folder else path.name
 
-    def with_node_names(self, sentence: str, names: Mapping[str, str]) -> str:
-        """Return a sentence of the worker's with the names of nodes instead of those of files in the folder.
+    def in_the_panels_words(self, sentence: str, names: Mapping[str, str]) -> str:
+        """Return a sentence of the worker's in the panel's words: names of nodes for files, no command line options.
 
         Args:
             sentence: what the worker said.
@@ -124,7 +129,7 @@ class WorkerClient:
                 for separator in "/\\":
                     sentence = sentence.replace(f"{folder}{separator}{file}", node)
             sentence = sentence.replace(file, node)
-        return sentence
+        return COMMAND_LINE_OPTION.sub("", sentence)
 
     def stop(self, *, wait: bool = False) -> None:
         """End the process at once and remove the folder; nothing is called back.
@@ -199,11 +204,17 @@ class WorkerClient:
             if isinstance(event, dict) and isinstance(event.get("event"), str):
                 self._receive(event)
             else:  # a login banner of a remote shell, say
-                self._log.append(line.decode(errors="replace"))
+                self._note(line.decode(errors="replace"))
 
     def _read_log(self) -> None:
         text = bytes(self._process.readAllStandardError().data()).decode(errors="replace")
-        self._log.extend(line for line in text.splitlines() if line.strip())
+        for line in text.splitlines():
+            self._note(line)
+
+    def _note(self, line: str) -> None:
+        if line.strip():
+            self._log.append(line)
+            self._last_words = line.strip()
 
     def _receive(self, event: Event) -> None:
         kind = event["event"]
@@ -227,7 +238,7 @@ class WorkerClient:
     def _receive_file(self, event: Event) -> None:
         name = str(event.get("file", ""))
         if not name or Path(name).name != name or name.startswith("."):
-            self._log.append(f"refused a file named {name!r}")
+            self._note(f"refused a file named {name!r}")
             return
         with open(self.folder / name, "ab" if name in self._arriving else "wb") as file:
             file.write(base64.b64decode(event.get("data", "")))
@@ -254,7 +265,7 @@ class WorkerClient:
 
     def _describe_end(self, exit_code: int, exit_status: int, was_ready: bool) -> str:
         how = f"status {exit_code}" if exit_status == qt.QProcess.NormalExit else "killed or crashed"
-        last = f" ({self._log[-1].strip()})" if self._log else ""
+        last = f" ({self._last_words})" if self._last_words else ""
         if not was_ready:
             return (
                 f"The worker ended before it was ready ({how}){last}; expected a Python with the packages of the "

@@ -91,7 +91,6 @@ class WorkerFront:
     def close(self) -> None:
         """Cancel what runs, end the worker, remove its folder; for cleanup."""
         job = self._job
-        self.onChanged.clear()
         self.end_process(wait=True)
         if job is not None:
             job.worker_ended("The module was closed.")

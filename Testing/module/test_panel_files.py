@@ -1,0 +1,82 @@
+"""The panel's file against Slicer's names, against its parameters, and its words for every control."""
+
+import re
+import sys
+import typing
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("slicer_core", reason="the bench's packages are missing: pip install -e .[bench]")
+
+from Testing.slicer_bench import ui_check
+
+pytest_plugins = ["Testing.slicer_bench.fixtures", "panel_fixtures"]
+
+MODULE = Path(__file__).resolve().parents[2] / "InfantBrainSeg"
+UI = MODULE / "Resources" / "UI" / "InfantBrainSeg.ui"
+SILENT = {"QWidget", "qMRMLWidget", "Line", "QFrame"}  # containers
+CODE = [MODULE / "InfantBrainSeg.py", *(MODULE / "InfantBrainSegLib").glob("*.py")]
+
+
+def widgets():
+    return list(ElementTree.parse(UI).getroot().iter("widget"))
+
+
+def test_slicer_has_every_name_in_the_panels_file():
+    assert ui_check.findings(UI) == []
+
+
+def test_every_control_says_what_it_is_for():
+    silent = [
+        widget.get("name")
+        for widget in widgets()
+        if widget.get("class") not in SILENT and widget.find("property[@name='toolTip']/string") is None
+    ]
+    assert silent == []
+
+
+def test_the_parameters_named_in_the_file_exist(open_panel):
+    open_panel("/nowhere/python")
+    from InfantBrainSegLib.parameters import InfantBrainSegParameterNode
+
+    named = {
+        element.text for element in ElementTree.parse(UI).iterfind(".//property[@name='SlicerParameterName']/string")
+    }
+    assert named <= set(typing.get_type_hints(InfantBrainSegParameterNode))
+    assert {"t1", "t2", "mask", "reference", "output"} <= named
+
+
+def test_every_widget_that_the_code_asks_for_is_in_the_file():
+    names = {widget.get("name") for widget in widgets()}
+    asked = {
+        name for path in CODE for name in re.findall(r"\bui\.([a-z]\w*[A-Z]\w*)", path.read_text(encoding="utf-8"))
+    }
+    assert asked - names == set()
+    assert "segmentButton" in asked
+
+
+def test_the_panel_fits_on_a_screen_of_1080_lines(bench, open_panel, tmp_path):
+    opened = open_panel("/nowhere/python")
+    bench.show_window(size=(1920, 1080))
+    assert opened.widget.parent.minimumSizeHint.height() <= 1080 - 130  # title bar, tool bar and module's heading
+
+
+def test_nothing_that_slicer_lacks_is_imported_into_its_process():
+    imports = re.compile(r"^\s*(?:from|import) (\w+)", re.MULTILINE)
+    imported = {name for path in CODE for name in imports.findall(path.read_text(encoding="utf-8"))}
+    of_slicer = {"slicer", "vtk", "qt", "numpy", "SampleData"}
+    ours = {"InfantBrainSegLib", "model_core", "PyTorchUtils"}  # PyTorchUtils only once it is asked for
+    assert imported - set(sys.stdlib_module_names) == of_slicer | ours
+
+
+def test_the_sample_subject_is_on_the_sample_data_page(bench, open_panel, slicer):
+    open_panel("/nowhere/python")
+    import SampleData
+
+    # Other tests of this process have loaded the module, too; Slicer does it once.
+    source = SampleData.SampleDataLogic.sampleDataSourcesByCategory("Infant brain")[-1]
+    assert Path(source.thumbnailFileName).is_file()
+    names = [node.GetName() for node in SampleData.downloadSamples(source.sampleName)]
+    assert names == ["Infant T1", "Infant T2", "Infant reference"]
