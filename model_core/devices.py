@@ -43,7 +43,7 @@ def list_devices() -> list[Device]:
         devices += [_try_out(f"cuda:{number}") for number in range(torch.cuda.device_count())]
     if torch.backends.mps.is_available():
         devices.append(_try_out("mps"))
-    return [*devices, Device("cpu", f"CPU, {_count(_cores(), 'core')}")]
+    return [*devices, Device("cpu", f"CPU, {_count(available_cores(), 'core')}")]
 
 
 def best_device(devices: Sequence[Device]) -> Device:
@@ -130,7 +130,7 @@ def _explain_failure(title: str, error: Exception) -> str:
     )
 
 
-def _cores() -> int:
+def available_cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from model_core.devices import choose_device, exact_float32, is_out_of_memory
+from model_core.devices import available_cores, choose_device, exact_float32, is_out_of_memory
 from model_core.errors import UserError
+from model_core.networks import SegmentationNetwork
+from model_core.networks.inference_form import inference_form
 from model_core.segmentation_job import Progress, Segmentation, SegmentationJob
 
-# Windows that run together. On the CPU more than two only take memory; a GPU wants enough work at a time, and
-# memory that does not suffice halves the number.
-CPU_BATCH_SIZE = 2
+# Windows that run together. On the CPU every core has a window of its own, which beats all cores on one window by far;
+# a GPU wants enough work at a time, and memory that does not suffice halves the number.
+CPU_BATCH_SIZE = 1
 GPU_BATCH_SIZE = 16
 
 
@@ -30,6 +36,8 @@ class Segmenter:
         precision: ``"float32"`` is exact (no TF32), ``"float16"`` mixed precision on a GPU,
             ``"auto"`` is float32 everywhere.
         batch_size: windows that run together; ``None`` chooses. Halved for good when memory does not suffice.
+        workers: threads of one core that run batches side by side on the CPU; ``None`` takes one a core. Down to one
+            for good when memory does not suffice. The result does not depend on it.
 
     Raises:
         UserError: the device is not there, or cannot run that precision.
@@ -44,14 +52,16 @@ class Segmenter:
         device: str = "auto",
         precision: str = "auto",
         batch_size: int | None = None,
+        workers: int | None = None,
     ) -> None:
         multiple = getattr(network, "window_multiple", 1)
         if window < 1 or window % multiple:
             raise ValueError(f"window is {window}; this network takes multiples of {multiple}")
         if precision not in ("auto", "float32", "float16"):
             raise ValueError(f"precision is {precision!r}; it is 'auto', 'float32' or 'float16'")
-        if batch_size is not None and batch_size < 1:
-            raise ValueError(f"batch_size is {batch_size}; at least 1 was expected")
+        for name, number in (("batch_size", batch_size), ("workers", workers)):
+            if number is not None and number < 1:
+                raise ValueError(f"{name} is {number}; at least 1 was expected")
         self.device = choose_device(device)
         if precision == "float16" and self.device.type == "cpu":
             raise UserError(
@@ -59,8 +69,11 @@ class Segmenter:
             )
         self.half_precision = precision == "float16"
         self.window = window
-        self.batch_size = batch_size or (CPU_BATCH_SIZE if self.device.type == "cpu" else GPU_BATCH_SIZE)
+        on_cpu = self.device.type == "cpu"
+        self.batch_size = batch_size or (CPU_BATCH_SIZE if on_cpu else GPU_BATCH_SIZE)
+        self.workers = workers or available_cores()
         self.network = network.to(self.device)
+        self._form: nn.Module | None = None
 
     def segment(
         self,
@@ -72,6 +85,7 @@ class Segmenter:
         on_progress: Callable[[Progress], None] | None = None,
         should_stop: Callable[[], bool] | None = None,
         on_map: Callable[[int, np.ndarray], None] | None = None,
+        look_at: Sequence[float] | None = None,
     ) -> Segmentation:
         """Segment a pair of scans.
 
@@ -84,6 +98,8 @@ class Segmenter:
             should_stop: asked before every batch; when true, the map so far is the result.
             on_map: called with an overlap step and its (D, H, W) label map when the grid of that
                 step is complete, the coarsest first and the last one included.
+            look_at: voxel whose three slices the user looks at; within a stage their windows come first. The result
+                does not depend on it.
 
         Returns:
             Labels and probabilities; the same, but for rounding, as one run over all of ``plan_windows``.
@@ -101,7 +117,8 @@ class Segmenter:
         self.network.eval()
         try:
             with torch.inference_mode(), exact_float32(self.device):
-                job = SegmentationJob(t1, t2, brain, self.window, step, self.device)
+                job = SegmentationJob(t1, t2, brain, self.window, step, self.device, look_at)
+                self._form = self._make_form()
                 self._run(job, on_progress, should_stop, on_map)
                 return job.result()
         except (RuntimeError, MemoryError) as error:
@@ -113,7 +130,14 @@ class Segmenter:
                 "another device."
             ) from error
         finally:
+            self._form = None
             self.network.train(training)
+
+    def _make_form(self) -> nn.Module:
+        """The network as it runs: on the CPU rewritten for speed, where there is such a form."""
+        if self.device.type == "cpu" and isinstance(self.network, SegmentationNetwork):
+            return inference_form(self.network)
+        return self.network
 
     def _run(
         self,
@@ -123,30 +147,58 @@ class Segmenter:
         on_map: Callable[[int, np.ndarray], None] | None,
     ) -> None:
         """Run the job's windows until they are in or the user stops."""
-        if job.has_blank:
-            job.blank_answer = self._probabilities(torch.zeros_like(job.windows(np.zeros((1, 3), dtype=int))))[0]
-        for index in range(len(job.stages)):
-            to_run = job.begin(index)
-            while True:
-                if should_stop and should_stop():
-                    return
-                batch, to_run = to_run[: self.batch_size], to_run[self.batch_size :]
-                if len(batch):
-                    job.add(batch, self._probabilities(job.windows(batch)))
-                if not len(to_run):
-                    job.step_reached = job.stages[index].step
-                if on_progress:
-                    on_progress(job.progress(index))
-                if not len(to_run):
-                    break
-            if on_map:
-                on_map(job.step_reached, job.labels())
+        with _threads_of_one_core(self.workers if self.device.type == "cpu" else 0) as pool:
+            if job.has_blank:
+                blank = torch.zeros_like(job.windows(np.zeros((1, 3), dtype=int)))
+                run = pool.submit(self._probabilities, blank).result if pool else partial(self._probabilities, blank)
+                job.blank_answer = run()[0]
+            for index in range(len(job.stages)):
+                answers = self._answers(job, job.begin(index), pool)
+                while True:
+                    if should_stop and should_stop():
+                        return
+                    for starts, probabilities in itertools.islice(answers, 1):
+                        job.add(starts, probabilities)
+                    is_complete = job.is_complete(index)
+                    if is_complete:
+                        job.step_reached = job.stages[index].step
+                    if on_progress:
+                        on_progress(job.progress(index))
+                    if is_complete:
+                        break
+                if on_map:
+                    on_map(job.step_reached, job.labels())
+
+    def _answers(
+        self, job: SegmentationJob, starts: np.ndarray, pool: ThreadPoolExecutor | None
+    ) -> Iterator[tuple[np.ndarray, Tensor]]:
+        """First voxels and probabilities of the windows, batch by batch, as they are ready."""
+        running: dict[Future[Tensor], tuple[np.ndarray, bool]] = {}  # its first voxels, and whether it runs alone
+        while len(starts) or running:
+            if pool is None:
+                batch, starts = starts[: self.batch_size], starts[self.batch_size :]
+                yield batch, self._probabilities(job.windows(batch))
+                continue
+            while len(starts) and len(running) < self.workers:
+                batch, starts = starts[: self.batch_size], starts[self.batch_size :]
+                running[pool.submit(self._probabilities, job.windows(batch))] = batch, self.workers == 1
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                batch, was_alone = running.pop(future)
+                error = future.exception()
+                if error is not None and is_out_of_memory(error) and not was_alone:
+                    self.workers = 1
+                    starts = np.concatenate([batch, starts])
+                else:
+                    yield batch, future.result()
 
     def _probabilities(self, windows: Tensor) -> Tensor:
         """(N, 2, w, w, w) intensities -> (N, 4, w, w, w) float32 softmax probabilities, in parts if memory is short."""
         try:
-            with torch.autocast(self.device.type, torch.float16, enabled=self.half_precision):
-                logits = self.network(standardise_windows(windows))
+            with (
+                torch.inference_mode(),  # which a thread has to ask for itself
+                torch.autocast(self.device.type, torch.float16, enabled=self.half_precision),
+            ):
+                logits = self._form(standardise_windows(windows))
             return logits.float().softmax(dim=1)
         except RuntimeError as error:
             if len(windows) == 1 or not is_out_of_memory(error):
@@ -156,6 +208,21 @@ class Segmenter:
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
         return torch.cat([self._probabilities(part) for part in windows.split(self.batch_size)])
+
+
+@contextmanager
+def _threads_of_one_core(count: int) -> Iterator[ThreadPoolExecutor | None]:
+    """Threads in which torch uses one core each, so that a window's numbers are the same on any machine; 0: none."""
+    if not count:
+        yield None
+        return
+    cores = torch.get_num_threads()
+    pool = ThreadPoolExecutor(count, "windows", initializer=torch.set_num_threads, initargs=(1,))
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
+        torch.set_num_threads(cores)  # a thread's number becomes that of threads to come
 
 
 def standardise_windows(windows: Tensor) -> Tensor:

@@ -1,9 +1,15 @@
-"""One volume under segmentation: which of its windows run, the sums of their answers, and how far it is."""
+"""One volume under segmentation: which of its windows run, the sums of their answers, and how far it is.
+
+The sums are whole numbers. So they do not depend on the order in which windows come in: not on the number of workers,
+not on where the user looks.
+"""
 
 from __future__ import annotations
 
 import itertools
+import math
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +18,8 @@ from torch import Tensor
 
 from model_core.tissues import BACKGROUND, NUM_CLASSES
 from model_core.windows import plan_stages
+
+FINEST_UNIT = 2**-24  # of a probability; float32 knows no finer ones near 1
 
 
 @dataclass(frozen=True)
@@ -65,16 +73,24 @@ class SegmentationJob:
         window: side of the windows; a volume smaller than that is padded with zeros at its far ends.
         step: overlap step.
         device: where volume and sums lie.
+        look_at: voxel whose three slices are looked at; their windows come first within each stage.
 
     Attributes:
         stages: the windows, coarse grid first.
         has_blank: whether ``blank_answer`` must be set before ``begin``.
-        blank_answer: (4, w, w, w), the network's answer to a window of zeros.
+        blank_answer: (4, w, w, w), the probabilities of a window of zeros.
         step_reached: set by whoever completes a stage.
     """
 
     def __init__(
-        self, t1: np.ndarray, t2: np.ndarray, brain: np.ndarray, window: int, step: int, device: torch.device
+        self,
+        t1: np.ndarray,
+        t2: np.ndarray,
+        brain: np.ndarray,
+        window: int,
+        step: int,
+        device: torch.device,
+        look_at: Sequence[float] | None = None,
     ) -> None:
         self.window = window
         self.inside = tuple(slice(side) for side in t1.shape)
@@ -84,15 +100,18 @@ class SegmentationJob:
         self.stages = plan_stages(brain.shape, window, step)
         # All windows of zeros alone share one answer.
         filled = [_windows_with(scans.any(axis=0), stage.starts, window) for stage in self.stages]
-        self._to_run = [stage.starts[runs] for stage, runs in zip(self.stages, filled, strict=True)]
+        self._to_run = [
+            _seen_first(stage.starts[runs], window, look_at) for stage, runs in zip(self.stages, filled, strict=True)
+        ]
         self._blank = [stage.starts[~runs] for stage, runs in zip(self.stages, filled, strict=True)]
         self.has_blank = any(map(len, self._blank))
         self.blank_answer: Tensor | None = None
 
         self.scans = torch.from_numpy(scans).to(device)
         self.brain = torch.from_numpy(brain).to(device)
-        self.sums = torch.zeros((NUM_CLASSES, *brain.shape), device=device)
-        self.counts = torch.zeros(brain.shape, device=device)
+        self.sums = torch.zeros((NUM_CLASSES, *brain.shape), dtype=torch.int32, device=device)
+        self.counts = torch.zeros(brain.shape, dtype=torch.int32, device=device)
+        self._unit = _unit_of_sums(np.concatenate([stage.starts for stage in self.stages]), window)
         self.windows_done, self.runs_done, self.step_reached = 0, 0, 0
         self._began = time.monotonic()
 
@@ -118,8 +137,12 @@ class SegmentationJob:
 
     def _add_one(self, start: np.ndarray, answer: Tensor) -> None:
         i, j, k = (slice(first, first + self.window) for first in start)
-        self.sums[:, i, j, k] += answer
+        self.sums[:, i, j, k] += (answer / self._unit).round_().to(torch.int32)
         self.counts[i, j, k] += 1
+
+    def is_complete(self, index: int) -> bool:
+        """Whether the windows of a stage and of those before it are in."""
+        return self.windows_done == sum(len(stage.starts) for stage in self.stages[: index + 1])
 
     def progress(self, index: int) -> Progress:
         runs_left = sum(map(len, self._to_run)) - self.runs_done
@@ -142,16 +165,37 @@ class SegmentationJob:
         return labels[self.inside].cpu().numpy()
 
     def result(self) -> Segmentation:
-        """Means of the sums, which are divided in place: call it last."""
-        probabilities = self.sums.div_(self.counts.clamp(min=1))
-        probabilities[BACKGROUND.label].masked_fill_(self.counts == 0, 1)
+        """Labels, and the means of the answers."""
+        means = torch.empty(self.sums.shape)
+        divisor = self.counts.clamp(min=1) / self._unit
+        for mean, class_sums in zip(means, self.sums, strict=True):
+            mean.copy_(class_sums / divisor)
+        means[BACKGROUND.label].masked_fill_((self.counts == 0).cpu(), 1)
         return Segmentation(
             labels=self.labels(),
-            probabilities=np.ascontiguousarray(probabilities[:, *self.inside].cpu().numpy()),
+            probabilities=np.ascontiguousarray(means[:, *self.inside].numpy()),
             step_reached=self.step_reached,
             windows_done=self.windows_done,
             windows_total=self.windows_total,
         )
+
+
+def _unit_of_sums(starts: np.ndarray, window: int) -> float:
+    """The finest power of 2 in which the sum of the probabilities of one voxel fits 31 bits."""
+    most = 1
+    for first in starts.T:
+        places = np.unique(first)
+        most *= int((np.searchsorted(places, places + window) - np.arange(len(places))).max())
+    return max(FINEST_UNIT, 2.0 ** (math.ceil(math.log2(most + 1)) - 31))
+
+
+def _seen_first(starts: np.ndarray, window: int, look_at: Sequence[float] | None) -> np.ndarray:
+    """Put windows first that meet more of the three slices through a voxel; (n, 3) first voxels, else in order."""
+    if look_at is None:
+        return starts
+    place = np.asarray(look_at)
+    met = ((starts <= place) & (place < starts + window)).sum(axis=1)
+    return starts[np.argsort(-met, kind="stable")]
 
 
 def _windows_with(voxels: np.ndarray, starts: np.ndarray, window: int) -> np.ndarray:

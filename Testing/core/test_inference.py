@@ -1,6 +1,7 @@
 """Segmentation by sliding windows: the same as a plain loop, whatever the order, the batches and the shortcuts."""
 
 import itertools
+import threading
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from model_core.devices import Device
 from model_core.errors import UserError
 from model_core.inference import Segmenter, choose_device, standardise_windows
 from model_core.networks import build_network
+from model_core.segmentation_job import SegmentationJob
 from model_core.windows import plan_windows
 
 WINDOW = 8
@@ -219,7 +221,7 @@ def test_stopping_within_a_stage_is_labelled_with_the_last_complete_one():
 def test_stopping_before_the_coarse_grid_is_complete_leaves_background_where_no_window_was():
     t1, t2, inside = brain_pair((16, 16, 16))
     seen = []
-    segmenter = Segmenter(TinyNetwork(), window=WINDOW, device="cpu", batch_size=1)
+    segmenter = Segmenter(TinyNetwork(), window=WINDOW, device="cpu", batch_size=1, workers=1)
     result = segmenter.segment(t1, t2, step=8, on_progress=seen.append, should_stop=lambda: len(seen) == 1)
     assert (result.step_reached, result.windows_done) == (0, 1)
     visited = np.zeros(t1.shape, dtype=bool)
@@ -264,6 +266,68 @@ def test_memory_too_short_for_one_window_is_told_in_a_sentence():
     t1, t2, _ = brain_pair((12, 13, 14))
     with pytest.raises(UserError, match=r"memory of cpu does not suffice for 12×13×14 voxels.*; close other programs"):
         Segmenter(ShortOfMemory(allowed=0), window=WINDOW, device="cpu").segment(t1, t2)
+
+
+def test_memory_too_short_for_windows_side_by_side_runs_them_one_after_the_other():
+    class NoRoomForTwo(TinyNetwork):
+        def __init__(self):
+            super().__init__()
+            self.inside, self.met = 0, threading.Event()
+
+        def forward(self, x):
+            self.inside += 1
+            try:
+                if self.inside > 1:
+                    self.met.set()
+                    raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes")
+                if segmenter.workers > 1:
+                    self.met.wait(20)  # until another thread is in here, too
+                return super().forward(x)
+            finally:
+                self.inside -= 1
+
+    t1, t2, inside = brain_pair((12, 13, 14))
+    segmenter = Segmenter(NoRoomForTwo(), window=WINDOW, device="cpu", workers=2)
+    result = segmenter.segment(t1, t2, step=4)
+    assert segmenter.network.met.is_set()
+    assert segmenter.workers == 1
+    assert_same(result, *plain_loop(TinyNetwork(), t1, t2, inside, WINDOW, 4))
+
+
+def test_the_result_is_the_same_to_the_bit_for_any_number_of_workers_batch_and_place_looked_at():
+    t1, t2, _ = brain_pair((13, 14, 19))
+    results = [
+        Segmenter(TinyNetwork(), window=WINDOW, device="cpu", workers=workers, batch_size=batch).segment(
+            t1, t2, step=3, look_at=look_at
+        )
+        for workers, batch, look_at in ((1, 1, None), (3, 1, None), (2, 1, (2, 12, 9)), (1, 1, (12.5, 0, 18)))
+    ]
+    for result in results[1:]:
+        np.testing.assert_array_equal(result.labels, results[0].labels)
+        np.testing.assert_array_equal(result.probabilities, results[0].probabilities)
+
+
+def test_windows_of_the_slices_looked_at_come_first_within_each_stage():
+    scan = np.ones((16, 16, 16), dtype=np.float32)
+    job = SegmentationJob(scan, scan, scan > 0, 8, 4, torch.device("cpu"), look_at=(1, 9, 14))
+    for index in (0, 1):
+        starts = job.begin(index)
+        met = ((starts <= (1, 9, 14)) & (starts + 8 > (1, 9, 14))).sum(axis=1)
+        assert (np.diff(met) <= 0).all()
+        assert met[0] > met[-1]
+        assert len({tuple(start) for start in starts}) == len(starts)
+    assert tuple(job.begin(0)[0]) == (0, 8, 8)
+
+
+def test_no_sum_overflows_where_every_window_is_sure():
+    class Sure(nn.Module):
+        def forward(self, x):
+            return torch.tensor([0.0, 200.0, 0.0, 0.0]).view(1, 4, 1, 1, 1).expand(len(x), 4, *x.shape[2:])
+
+    t1, t2, inside = brain_pair((11, 12, 13))
+    result = Segmenter(Sure(), window=WINDOW, device="cpu").segment(t1, t2, step=1)
+    assert (result.labels[inside] == 1).all()
+    np.testing.assert_allclose(result.probabilities[1], 1, atol=1e-6)
 
 
 def test_another_error_of_the_network_is_not_taken_for_short_memory():
