@@ -36,7 +36,12 @@ class Put:
 
 @dataclass(frozen=True)
 class Segment:
-    """Segment a pair of scans; see segment.py for what the options mean. ``weights`` None: the default ones."""
+    """Segment a pair of scans; see segment.py for what the options mean.
+
+    Attributes:
+        weights: None takes the default ones.
+        look_at: place in mm (RAS) whose three slices are looked at; within a stage their windows come first.
+    """
 
     t1: str
     t2: str
@@ -49,6 +54,7 @@ class Segment:
     bias_correction: bool
     probabilities: bool
     maps: bool
+    look_at: list | None
 
 
 @dataclass(frozen=True)
@@ -73,7 +79,7 @@ class Quit:
 
 Content = Open | Put | Segment | Score | Stop | Quit
 _KINDS: dict[str, type] = {kind.__name__.lower(): kind for kind in get_args(Content)}
-_TYPE_NAMES = {str: "a text", int: "a whole number from 1 on", bool: "true or false", NoneType: "null"}
+_TYPE_NAMES = {str: "a text", int: "a whole number from 1 on", bool: "true or false", list: "three numbers", NoneType: "null"}
 
 
 class Stopped(Exception):
@@ -155,13 +161,21 @@ def _checked_fields(identifier: Identifier, name: str, message: dict[str, Any]) 
         )
     for field_name, types in expected.items():
         value = message.setdefault(field_name)  # a field that may be null may be missing
-        if type(value) not in types or (type(value) is int and value < 1):
+        if type(value) not in types or not _is_in_range(value):
             raise BadRequest(
                 identifier,
                 f"The field {field_name} of the request {name} is {_shorten(value)}; "
                 f"expected {' or '.join(_TYPE_NAMES[kind] for kind in types)}; send that.",
             )
     return message
+
+
+def _is_in_range(value: object) -> bool:
+    if type(value) is int:
+        return value >= 1
+    if isinstance(value, list):
+        return len(value) == 3 and all(type(part) in (int, float) and math.isfinite(part) for part in value)
+    return True
 
 
 def check_plain_name(field_name: str, name: str) -> None:

@@ -167,9 +167,15 @@ class SegmentationRun:
             on_progress=show,
             should_stop=lambda: self._stop.wanted,
             on_map=show_map,
+            look_at=self._voxel_looked_at(pair),
         )
         self._stop.check(may_keep=segmentation.step_reached > 0)
         return segmentation, time.monotonic() - began - self._seconds_of_maps
+
+    def _voxel_looked_at(self, pair: PreparedPair) -> list[float] | None:
+        if self._wanted.look_at is None:
+            return None
+        return list(np.linalg.inv(pair.affine)[:3] @ [*self._wanted.look_at, 1])
 
     def _give_map(self, pair: PreparedPair, t1: Volume, step_reached: int, labels: np.ndarray, **counts: int) -> None:
         began = time.monotonic()

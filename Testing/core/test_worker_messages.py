@@ -66,7 +66,7 @@ def test_an_unknown_request_is_answered_with_the_known_ones(name):
         ("t1", None), ("t1", 3), ("t2", ["a"]), ("mask", False), ("weights", 1), ("step", "8"), ("step", 8.0),
         ("step", True), ("step", 0), ("step", None), ("device", None), ("batch_size", 0), ("batch_size", -2),
         ("batch_size", "2"), ("align_t2", 1), ("align_t2", None), ("bias_correction", "no"), ("probabilities", None),
-        ("maps", 0),
+        ("maps", 0), ("look_at", [1, 2]), ("look_at", [1, 2, "3"]), ("look_at", 4), ("look_at", [1, 2, True]),
     ],
 )  # fmt: skip
 def test_a_value_of_a_wrong_type_is_named_with_its_field(field, value):

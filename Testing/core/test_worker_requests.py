@@ -6,6 +6,7 @@ import os
 import threading
 import types
 
+import nibabel
 import numpy as np
 import pytest
 import torch
@@ -71,7 +72,8 @@ class FakeSegmenter:
         self.window, self.batch_size = window, batch_size or 8
         self.made.append(self)
 
-    def segment(self, t1, t2, *, step, mask, on_progress, should_stop, on_map):
+    def segment(self, t1, t2, *, step, mask, on_progress, should_stop, on_map, look_at):
+        self.looked_at.append(look_at)
         self.used.append(self.batch_size)
         if self.failures:
             raise self.failures.pop(0)
@@ -92,7 +94,7 @@ def fake(monkeypatch):
     """The fake segmenter: ``failures`` to raise one by one, batch sizes ``used``, what happens ``before_stage``."""
 
     class Fake(FakeSegmenter):
-        made, used, failures = [], [], []
+        made, used, failures, looked_at = [], [], [], []
 
         @staticmethod
         def before_stage(step):
@@ -295,3 +297,15 @@ def test_maps_come_for_every_grid_but_the_last_and_only_if_wanted(tasks, folder,
     assert out.events("map") == [
         {"event": "map", "id": 1, "step": 16, "file": "map-16.nii", "windows_done": 1, "windows_total": 12}
     ]
+
+
+def test_the_place_looked_at_reaches_the_segmenter_as_a_voxel_of_the_network_grid(tasks, folder, fake):
+    scan = nibabel.load(folder.path / "t1.nii")
+    brain = np.argwhere(np.asarray(scan.dataobj) != 0)
+    centre = scan.affine @ [*(brain.min(axis=0) + brain.max(axis=0)) / 2, 1]
+    done = tasks.segment(request(look_at=list(centre[:3])), folder)
+    np.testing.assert_allclose(fake.looked_at[0], (np.array(done["grid_shape"]) - 1) / 2, atol=1e-4)
+    tasks.segment(request(look_at=[*(centre[:3] + (0, 2, 0))]), folder)
+    np.testing.assert_allclose(np.subtract(fake.looked_at[1], fake.looked_at[0]), (0, 2, 0), atol=1e-4)
+    tasks.segment(request(), folder)
+    assert fake.looked_at[2] is None

@@ -117,6 +117,7 @@ def segment_fields(**changes):
     """A segment request, complete."""
     fields = {"t1": "t1.nii", "t2": "t2.nii", "mask": None, "weights": None, "step": 8, "device": "cpu"}
     fields |= {"batch_size": None, "align_t2": False, "bias_correction": False, "probabilities": False, "maps": False}
+    fields |= {"look_at": None}
     return fields | changes
 
 
