@@ -19,10 +19,12 @@ from model_core.networks import SegmentationNetwork
 from model_core.networks.inference_form import inference_form
 from model_core.segmentation_job import Progress, Segmentation, SegmentationJob
 
-# Windows that run together. On the CPU every core has a window of its own, which beats all cores on one window by far;
-# a GPU wants enough work at a time, and memory that does not suffice halves the number.
+# Windows that run together. On the CPU every core has a window of its own, which beats all cores on one window by far.
+# A GPU wants enough work at a time; how much its memory holds is measured with one window on CUDA.
 CPU_BATCH_SIZE = 1
 GPU_BATCH_SIZE = 16
+LARGEST_BATCH_SIZE = 64
+SHARE_OF_FREE_MEMORY = 0.7  # that a batch may take; the rest is for fragments and for other programs
 
 
 class Segmenter:
@@ -71,6 +73,7 @@ class Segmenter:
         self.window = window
         on_cpu = self.device.type == "cpu"
         self.batch_size = batch_size or (CPU_BATCH_SIZE if on_cpu else GPU_BATCH_SIZE)
+        self._may_fit_batch = batch_size is None and self.device.type == "cuda"
         self.workers = workers or available_cores()
         self.network = network.to(self.device)
         self._form: nn.Module | None = None
@@ -152,6 +155,8 @@ class Segmenter:
                 blank = torch.zeros_like(job.windows(np.zeros((1, 3), dtype=int)))
                 run = pool.submit(self._probabilities, blank).result if pool else partial(self._probabilities, blank)
                 job.blank_answer = run()[0]
+            if self._may_fit_batch:
+                self._fit_batch(job)
             for index in range(len(job.stages)):
                 answers = self._answers(job, job.begin(index), pool)
                 while True:
@@ -168,6 +173,18 @@ class Segmenter:
                         break
                 if on_map:
                     on_map(job.step_reached, job.labels())
+
+    def _fit_batch(self, job: SegmentationJob) -> None:
+        """Measure the memory of one window on the card, once, and choose the batch that fits."""
+        torch.cuda.synchronize(self.device)
+        torch.cuda.reset_peak_memory_stats(self.device)
+        before = torch.cuda.memory_allocated(self.device)
+        self._probabilities(job.windows(np.zeros((1, 3), dtype=int)))
+        torch.cuda.synchronize(self.device)
+        bytes_per_window = torch.cuda.max_memory_allocated(self.device) - before
+        torch.cuda.empty_cache()
+        self.batch_size = fitting_batch(torch.cuda.mem_get_info(self.device)[0], bytes_per_window)
+        self._may_fit_batch = False
 
     def _answers(
         self, job: SegmentationJob, starts: np.ndarray, pool: ThreadPoolExecutor | None
@@ -208,6 +225,16 @@ class Segmenter:
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
         return torch.cat([self._probabilities(part) for part in windows.split(self.batch_size)])
+
+
+def fitting_batch(free_bytes: int, bytes_per_window: int) -> int:
+    """How many windows run together on a GPU, 1 to ``LARGEST_BATCH_SIZE``.
+
+    Args:
+        free_bytes: memory that the card has left.
+        bytes_per_window: what one window takes at its peak.
+    """
+    return max(1, min(LARGEST_BATCH_SIZE, int(SHARE_OF_FREE_MEMORY * free_bytes) // max(bytes_per_window, 1)))
 
 
 @contextmanager

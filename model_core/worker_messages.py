@@ -79,7 +79,13 @@ class Quit:
 
 Content = Open | Put | Segment | Score | Stop | Quit
 _KINDS: dict[str, type] = {kind.__name__.lower(): kind for kind in get_args(Content)}
-_TYPE_NAMES = {str: "a text", int: "a whole number from 1 on", bool: "true or false", list: "three numbers", NoneType: "null"}
+_TYPE_NAMES = {
+    str: "a text",
+    int: "a whole number from 1 on",
+    bool: "true or false",
+    list: "three numbers",
+    NoneType: "null",
+}
 
 
 class Stopped(Exception):

@@ -11,7 +11,7 @@ from torch import nn
 from model_core import devices
 from model_core.devices import Device
 from model_core.errors import UserError
-from model_core.inference import Segmenter, choose_device, standardise_windows
+from model_core.inference import Segmenter, choose_device, fitting_batch, standardise_windows
 from model_core.networks import build_network
 from model_core.segmentation_job import SegmentationJob
 from model_core.windows import plan_windows
@@ -328,6 +328,12 @@ def test_no_sum_overflows_where_every_window_is_sure():
     result = Segmenter(Sure(), window=WINDOW, device="cpu").segment(t1, t2, step=1)
     assert (result.labels[inside] == 1).all()
     np.testing.assert_allclose(result.probabilities[1], 1, atol=1e-6)
+
+
+def test_a_batch_takes_up_to_seven_tenths_of_the_free_memory():
+    assert fitting_batch(free_bytes=1000, bytes_per_window=100) == 7
+    assert fitting_batch(free_bytes=1000, bytes_per_window=800) == 1
+    assert fitting_batch(free_bytes=10**12, bytes_per_window=10**8) == 64
 
 
 def test_another_error_of_the_network_is_not_taken_for_short_memory():
