@@ -305,7 +305,7 @@ def test_the_place_looked_at_reaches_the_segmenter_as_a_voxel_of_the_network_gri
     centre = scan.affine @ [*(brain.min(axis=0) + brain.max(axis=0)) / 2, 1]
     done = tasks.segment(request(look_at=list(centre[:3])), folder)
     np.testing.assert_allclose(fake.looked_at[0], (np.array(done["grid_shape"]) - 1) / 2, atol=1e-4)
-    tasks.segment(request(look_at=[*(centre[:3] + (0, 2, 0))]), folder)
+    tasks.segment(request(look_at=list(centre[:3] + np.array([0, 2, 0]))), folder)
     np.testing.assert_allclose(np.subtract(fake.looked_at[1], fake.looked_at[0]), (0, 2, 0), atol=1e-4)
     tasks.segment(request(), folder)
     assert fake.looked_at[2] is None
