@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import slicer
-import vtk
 
 from .scene_display import read_label_map
 
@@ -60,14 +59,3 @@ def hide_disagreement(node: Any) -> None:
     for gone in (node, display, colors):
         if gone is not None and slicer.mrmlScene.IsNodePresent(gone):
             slicer.mrmlScene.RemoveNode(gone)
-
-
-def jump_to(position: tuple[float, float, float], reference: Any) -> None:
-    """Move all slice views to a position in mm (RAS) of the reference's own, untransformed space."""
-    transform = reference.GetParentTransformNode()
-    world = list(position)
-    if transform is not None:
-        general = vtk.vtkGeneralTransform()
-        transform.GetTransformToWorld(general)
-        world = general.TransformPoint(world)
-    slicer.vtkMRMLSliceNode.JumpAllSlices(slicer.mrmlScene, *world, slicer.vtkMRMLSliceNode.OffsetJumpSlice)

@@ -9,9 +9,10 @@ import qt
 import slicer
 
 from .core_paths import make_core_importable
-from .disagreement_display import hide_disagreement, jump_to, show_disagreement
+from .disagreement_display import hide_disagreement, show_disagreement
 from .score_table import COLUMNS, format_score
 from .scoring_job import ScoringJob
+from .slice_views import jump_to
 
 make_core_importable()
 from model_core.tissues import TISSUES  # noqa: E402

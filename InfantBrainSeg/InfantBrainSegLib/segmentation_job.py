@@ -14,6 +14,7 @@ from .jobs import Callbacks, Job, JobState
 from .scene_display import ResultDisplay
 from .scene_volumes import write_volume_node
 from .settings import Timings
+from .slice_views import place_looked_at
 
 
 @dataclass(frozen=True)
@@ -132,6 +133,7 @@ class SegmentationJob(Job):
             "bias_correction": what.bias_correction,
             "probabilities": what.probabilities,
             "maps": what.show_maps,
+            "look_at": place_looked_at(what.t1),
         }
         return request, files
 
