@@ -28,8 +28,8 @@ demo: $(VENV)/.run
 # With a display the window stays open until it is closed.
 panel: $(VENV)/.bench
 	@mkdir -p "$(OUTPUT)"
-	$(BIN)/python -m Testing.slicer_bench.run_panel --module InfantBrainSeg --script Testing/module/panel_picture.py \
-	  --picture "$(OUTPUT)/panel.png" $(if $(DISPLAY),--window)
+	STEP="$(STEP)" $(BIN)/python -m Testing.slicer_bench.run_panel --module InfantBrainSeg --script Testing/module/panel_picture.py \
+	  --picture "$(OUTPUT)/panel.png" --size 1920x1080 $(if $(DISPLAY),--window)
 
 test: $(VENV)/.test $(VENV)/.bench
 	$(BIN)/python -m pytest $(PYTEST_OPTIONS)

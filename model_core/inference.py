@@ -15,8 +15,7 @@ from torch import Tensor, nn
 
 from model_core.devices import available_cores, choose_device, exact_float32, is_out_of_memory
 from model_core.errors import UserError
-from model_core.networks import SegmentationNetwork
-from model_core.networks.inference_form import inference_form
+from model_core.networks.inference_form import has_inference_form, inference_form
 from model_core.segmentation_job import Progress, Segmentation, SegmentationJob
 
 # Windows that run together. On the CPU every core has a window of its own, which beats all cores on one window by far.
@@ -138,7 +137,7 @@ class Segmenter:
 
     def _make_form(self) -> nn.Module:
         """The network as it runs: on the CPU rewritten for speed, where there is such a form."""
-        if self.device.type == "cpu" and isinstance(self.network, SegmentationNetwork):
+        if self.device.type == "cpu" and has_inference_form(self.network):
             return inference_form(self.network)
         return self.network
 

@@ -7,7 +7,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from model_core.networks import NETWORKS, build_network
 from model_core.networks.folded_parts import Deconvolution, attend_scaled
-from model_core.networks.inference_form import inference_form
+from model_core.networks.inference_form import has_inference_form, inference_form
 
 FLASH = "aten::_scaled_dot_product_flash_attention_for_cpu"
 
@@ -55,6 +55,7 @@ def test_the_network_and_the_windows_stay_as_they_were(name):
 
 
 def test_another_class_of_network_is_refused():
+    assert not has_inference_form(nn.Linear(2, 2))
     with pytest.raises(ValueError, match="Linear has no inference form"):
         inference_form(nn.Linear(2, 2))
 

@@ -38,6 +38,11 @@ from model_core.networks.folded_parts import (
 from model_core.networks.nonlocal_unet import GlobalBottom, GlobalUp, NonlocalUNet
 
 
+def has_inference_form(network: nn.Module) -> bool:
+    """Whether `inference_form` knows the class of a network."""
+    return isinstance(network, CC3DFCN | NonlocalUNet | DualAggregation)
+
+
 @torch.no_grad()
 def inference_form(network: SegmentationNetwork) -> nn.Module:
     """Rewrite a network for inference.

@@ -1,0 +1,31 @@
+"""The README's snippet for Slicer's Python console runs as it stands."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("slicer_core", reason="the bench's packages are missing: pip install -e .[bench]")
+
+pytest_plugins = ["Testing.slicer_bench.fixtures", "panel_fixtures"]
+
+README = Path(__file__).resolve().parents[2] / "README.md"
+
+
+def test_the_console_snippet_runs_and_scores_the_sample_subject(open_panel, slicer, capsys):
+    section = README.read_text(encoding="utf-8").split("### Python console")[1]
+    code = re.search(r"```python\n(.*?)```", section, re.DOTALL).group(1)
+    assert "overlapStep=16" in code
+    open_panel()
+    from InfantBrainSegLib.sample_data import register_sample_data
+
+    register_sample_data()  # which Slicer does when it has started
+    names = {"slicer": slicer}
+    exec(code.replace("overlapStep=16", "overlapStep=32"), names)  # an eighth of the time
+    printed = capsys.readouterr().out
+    dice = [float(number) for number in re.search(r"\[([\d. ]+)\]", printed).group(1).split()]
+    assert len(dice) == 3
+    assert all(0.5 < value < 1 for value in dice)
+    assert names["segmentation"].GetSegmentation().GetNumberOfSegments() == 3
+    assert names["job"].wait(20)
+    assert names["job"].state.value == "cancelled"
