@@ -25,6 +25,7 @@ __all__ = [
     "find_subjects",
     "leave_one_out",
     "load_pair",
+    "prepare_subject",
     "read_subject_labels",
 ]
 
@@ -154,10 +155,19 @@ def _labels(values: Volume) -> Volume:
 
 
 def load_pair(subject: Subject) -> LabelledPair:
-    """Read one subject and bring it to the network grid.
+    """Read one subject and bring it to the network grid, labels included; see :func:`prepare_subject`."""
+    prepared, _, labels_on_grid = prepare_subject(subject)
+    return LabelledPair(subject.name, prepared.t1, prepared.t2, labels_on_grid)
+
+
+def prepare_subject(subject: Subject) -> tuple[PreparedPair, Volume, np.ndarray]:
+    """Read one subject, for training and for scores on the labels' own grid.
 
     Where T1 is not skull-stripped and there is no brain mask, all that the label map names (cerebellum and brain
     stem included) is taken as the brain.
+
+    Returns:
+        The scans on the network grid; the labels 0 to 3 on their own grid; and on the network grid, uint8 (D, H, W).
 
     Raises:
         UserError: a file is at fault, there are no labels, or labels and T1 do not lie over each other.
@@ -174,7 +184,7 @@ def load_pair(subject: Subject) -> LabelledPair:
             f"{share:.0%} of the labels in {labels.path} ({labels.description}) lie in the brain of {t1.path} "
             f"({t1.description}); expected nearly all; check that both are of one scan and their affines."
         )
-    return LabelledPair(subject.name, prepared.t1, prepared.t2, on_grid)
+    return prepared, labels, on_grid
 
 
 def _prepare(t1: Volume, t2: Volume, values: Volume, mask: Volume | None) -> PreparedPair:

@@ -4,11 +4,13 @@
     python model_core/train.py --data iSeg-2017-Training --output runs/fold-10 --leave-out 10 --resume
     python model_core/train.py --data pairs --output runs/dual --network dual_aggregation --iterations 40000
     python model_core/train.py --data pairs --output runs/b --window 48 --initial-weights runs/a/weights.safetensors
+    torchrun --nproc_per_node 4 model_core/train.py --data pairs --output runs/four-gpus
     CUDA_VISIBLE_DEVICES=1 python model_core/train.py --data pairs --output runs/seed-1 --seed 1
 
 The defaults are those of the papers. The folder of --data is in the layout of iSeg, of BIDS, or one folder a
 subject; labels are 0/1/2/3 or 0/10/150/250. The output folder gets settings.json, history.csv,
 training_curve.png, tensorboard/, checkpoint.safetensors and, at the end or when stopped, weights.safetensors.
+Several processes of torchrun train together: --batch windows each, one GPU each.
 Ctrl-C saves a checkpoint; after that, or after a crash, the same command with --resume goes on.
 """
 
@@ -21,6 +23,7 @@ if __package__ in (None, ""):
     sys.path[0] = str(Path(__file__).resolve().parents[1])  # the repository root, so that `model_core` imports
 
 import argparse
+import os
 import shlex
 from collections.abc import Sequence
 from dataclasses import MISSING, fields
@@ -38,6 +41,7 @@ from model_core.datasets import (
     leave_one_out,
     load_pair,
 )
+from model_core.distributed import started_together
 from model_core.errors import UserError
 from model_core.networks import NETWORKS
 from model_core.run_folder import check_output
@@ -73,8 +77,12 @@ CHOICES = {"network": tuple(NETWORKS), "schedule": SCHEDULES, "final_weights": F
 def main(arguments: Sequence[str] | None = None) -> None:
     """Find the subjects, load them, and train."""
     options = parse(arguments)
+    processes = started_together()
+    if not processes.is_first:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (until the process ends: the first says it all)
     settings = TrainingSettings(**{field.name: getattr(options, field.name) for field in fields(TrainingSettings)})
-    check_output(options.output, resume=options.resume)  # before minutes go into reading scans
+    if processes.is_first:
+        check_output(options.output, resume=options.resume)  # before minutes go into reading scans
     training, validation = choose_subjects(options.data, options.leave_out, options.validation_data)
     card = {"training_data": describe_data(options, training)}
     pairs = load_pairs(training, "training")

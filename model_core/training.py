@@ -2,7 +2,8 @@
 
 A run fills its output folder with settings.json, history.csv, training_curve.png, tensorboard/,
 checkpoint.safetensors and weights.safetensors. Every iteration depends on the saved state and on its own
-number alone, so a run that is killed and resumed ends with the weights of an unbroken one.
+number alone, so a run that is killed and resumed ends with the weights of an unbroken one. Started by torchrun,
+several processes train together (distributed.py); the first alone writes.
 """
 
 from __future__ import annotations
@@ -11,21 +12,22 @@ import math
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 from tqdm import tqdm
 
+from model_core.batches import Sampler, prefetch, to_device
 from model_core.checkpoints import load_checkpoint, save_checkpoint
 from model_core.datasets import LabelledPair
 from model_core.devices import is_out_of_memory
+from model_core.distributed import ALONE, Processes, joined, started_together
 from model_core.errors import UserError
 from model_core.history import History, Row
 from model_core.inference import Segmenter, standardise_windows
@@ -40,20 +42,8 @@ from model_core.weights import save_weights
 
 __all__ = ["Sampler", "TrainingSettings", "TrainingStopped", "train"]
 
+GO_ON, STOP, STOP_BY_SIGNAL = range(3)
 BAR_UPDATE_EVERY = 10  # iterations; reading the loss makes a GPU wait
-
-
-class Sampler(Protocol):
-    """Where the training windows come from."""
-
-    def batch(self, iteration: int, size: int) -> tuple[np.ndarray, np.ndarray]:
-        """Give an iteration's windows; a pure function of its arguments and the sampler's own seed.
-
-        It is called from another thread than the training's, one call at a time.
-
-        Returns:
-            T1 and T2 (size, 2, w, w, w) float32, labels (size, w, w, w) uint8.
-        """
 
 
 class TrainingStopped(KeyboardInterrupt):
@@ -100,25 +90,34 @@ def train(
     """
     folder = Path(output)
     state, card = begin_training(settings, card, initial_weights)
-    open_run_folder(folder, settings, card, resume=resume)
+    processes = started_together()
+    if processes.count > 1:
+        card["processes"] = processes.count  # a resumed run must bring as many
+    if processes.is_first:
+        open_run_folder(folder, settings, card, resume=resume)
     if (folder / CHECKPOINT_FILE).exists():
         load_checkpoint(folder / CHECKPOINT_FILE, state)
     first = state.iteration
 
     with (
+        joined(state.loss_sum.device),
         stop_signals() as signalled,
-        closing(History(folder, resume_at=first)) as history,
-        closing(prefetch(sampler, settings, first)) as batches,
-        tqdm(total=settings.iterations, initial=first, unit="iteration", mininterval=1) as bar,
+        closing(History(folder, resume_at=first)) if processes.is_first else nullcontext() as history,
+        closing(prefetch(sampler, settings, first, processes)) as batches,
+        tqdm(
+            total=settings.iterations, initial=first, unit="iteration", mininterval=1, disable=not processes.is_first
+        ) as bar,
     ):
-        run = _Run(folder, settings, state, history, validation_pairs, card)
+        run = _Run(folder, settings, state, history, validation_pairs, card, processes)
 
         def stopping() -> bool:
             return signalled.is_set() or (should_stop is not None and should_stop())
 
         while True:
             done = state.iteration == settings.iterations
-            stopped = stopping() or not run.report_if_due(stopping)
+            stops = stopping() or not run.report_if_due(stopping)
+            reason = processes.highest((STOP_BY_SIGNAL if signalled.is_set() else STOP) if stops else GO_ON)
+            stopped = reason != GO_ON
             if stopped or done or (state.iteration > first and state.iteration % settings.checkpoint_every == 0):
                 run.save_checkpoint()
             if stopped or done:
@@ -126,27 +125,35 @@ def train(
             started = time.perf_counter()
             images, labels = next(batches)
             with memory_advice(settings):
-                train_step(state, settings, images, labels)
+                train_step(state, settings, images, labels, processes)
             state.count_time(time.perf_counter() - started)
             if state.iteration % BAR_UPDATE_EVERY == 0:
                 bar.set_postfix_str(f"loss {state.mean_loss():.4f}, {run.speed():.3g} patches/s", refresh=False)
             bar.update()
         run.finish()
-    if signalled.is_set():
+    if signalled.is_set() or reason == STOP_BY_SIGNAL:
         raise TrainingStopped
     return folder / WEIGHTS_FILE
 
 
-def train_step(state: TrainingState, settings: TrainingSettings, images: np.ndarray, labels: np.ndarray) -> None:
-    """Take one step of Adam on one batch.
+def train_step(
+    state: TrainingState,
+    settings: TrainingSettings,
+    images: np.ndarray,
+    labels: np.ndarray,
+    processes: Processes = ALONE,
+) -> None:
+    """Take one step of Adam on one batch, or on the batches of all processes.
 
     Args:
         state: changed in place.
         settings: the run's.
         images: (batch, 2, w, w, w) float32, as scanned; standardised here per window and modality.
         labels: (batch, w, w, w) uint8, 0 to 3.
+        processes: those that train together; each brings its own batch.
     """
     device = state.loss_sum.device
+    processes.seed_dropout(settings.seed, state.iteration)
     windows = standardise_windows(to_device(images, device))
     targets = to_device(labels, device).long()
     for group in state.optimizer.param_groups:
@@ -158,11 +165,12 @@ def train_step(state: TrainingState, settings: TrainingSettings, images: np.ndar
     loss = F.cross_entropy(logits.float(), targets)
     state.optimizer.zero_grad(set_to_none=True)
     state.scaler.scale(loss).backward()
+    mean_loss = processes.average(state.network, loss)
     state.scaler.step(state.optimizer)
     state.scaler.update()
     if state.averaged is not None:
         state.averaged.update_parameters(state.network)
-    state.loss_sum += loss.detach()
+    state.loss_sum += mean_loss
     state.losses += 1
     state.iteration += 1
 
@@ -182,20 +190,6 @@ def validate(
     return {key: float(np.mean(values)) for key, values in scores.items()}
 
 
-def prefetch(sampler: Sampler, settings: TrainingSettings, first: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield the batches from iteration ``first`` on; the next is made in a thread while one trains."""
-    expected = (settings.batch, 2, *[settings.window] * 3)
-    with ThreadPoolExecutor(1, thread_name_prefix="sampler") as pool:
-        coming = pool.submit(sampler.batch, first, settings.batch)
-        for iteration in range(first, settings.iterations):
-            images, labels = coming.result()
-            if images.shape != expected or labels.shape != (expected[0], *expected[2:]):
-                raise ValueError(f"sampler gives images {images.shape} and labels {labels.shape}; expected {expected}")
-            if iteration + 1 < settings.iterations:
-                coming = pool.submit(sampler.batch, iteration + 1, settings.batch)
-            yield images, labels
-
-
 @contextmanager
 def memory_advice(settings: TrainingSettings) -> Iterator[None]:
     """Turn the many ways in which memory runs out into one sentence."""
@@ -212,14 +206,15 @@ def memory_advice(settings: TrainingSettings) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class _Run:
-    """What the loop writes, and when."""
+    """What the loop writes, and when; of several processes, in the first alone."""
 
     folder: Path
     settings: TrainingSettings
     state: TrainingState
-    history: History
+    history: History | None
     validation_pairs: Sequence[LabelledPair]
     card: dict[str, Any]
+    processes: Processes
 
     def report_if_due(self, should_stop: Callable[[], bool]) -> bool:
         """Add a row to the history where one is due and missing.
@@ -227,6 +222,8 @@ class _Run:
         Returns:
             Whether training may go on: false when a validation was stopped; the resumed run takes it up again.
         """
+        if self.history is None:
+            return True
         iteration, settings = self.state.iteration, self.settings
         last = iteration == settings.iterations
         validates = bool(self.validation_pairs) and (last or iteration % settings.validate_every == 0)
@@ -246,12 +243,16 @@ class _Run:
 
     def save_checkpoint(self) -> None:
         """Save the state, unless the loss shows that it is spoilt, and draw the curve so far."""
+        if self.history is None:
+            return
         self._checked_loss()
         save_checkpoint(self.folder / CHECKPOINT_FILE, self.state)
         self.history.draw()
 
     def finish(self) -> None:
         """Write curve and weights: those of the last iteration, or of the best validation where that was asked for."""
+        if self.history is None:
+            return
         self.history.draw(at_once=True)
         best = self.folder / BEST_WEIGHTS_FILE
         if self.settings.final_weights == "best" and best.exists():
@@ -262,7 +263,8 @@ class _Run:
 
     def speed(self) -> float:
         """Training windows a second since the history's last row."""
-        return self.state.losses * self.settings.batch / max(self.state.row_seconds, 1e-9)
+        windows = self.state.losses * self.settings.batch * self.processes.count
+        return windows / max(self.state.row_seconds, 1e-9)
 
     def _save_weights(self, name: str) -> None:
         names = [pair.name for pair in self.validation_pairs]
@@ -278,9 +280,3 @@ class _Run:
                 "a --learning-rate ten times lower."
             )
         return loss
-
-
-def to_device(array: np.ndarray, device: torch.device) -> Tensor:
-    """Bring a batch to the device; to CUDA through pinned memory, so that the copy does not wait."""
-    tensor = torch.from_numpy(array)
-    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)

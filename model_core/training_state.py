@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from model_core.devices import choose_device
+from model_core.distributed import device_of_process, started_together
 from model_core.errors import UserError
 from model_core.networks import build_network, set_dropout
 from model_core.training_settings import TrainingSettings
@@ -72,7 +73,7 @@ def begin_training(
     Returns:
         The state, and the card; with initial weights it says what they were.
     """
-    device = choose_device(settings.device)
+    device = device_of_process(choose_device(settings.device), started_together())
     mixed = uses_float16(settings, device)
     torch.manual_seed(settings.seed)
     network = build_network(settings.network)

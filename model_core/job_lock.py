@@ -1,0 +1,141 @@
+"""A lock file with process and host, so that of several processes that are given one job only one runs it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import threading
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from model_core.errors import UserError
+
+BEAT_SECONDS = 60.0  # the holder touches its lock this often
+STALE_SECONDS = 900.0  # a lock of another machine that was not touched for so long is of a process that is gone
+UNKNOWN = "unknown"
+
+
+class LockedError(UserError):
+    """Another process holds the lock."""
+
+
+@contextmanager
+def locked(path: Path, purpose: str) -> Iterator[None]:
+    """Hold a lock file while the block runs; it is removed at the end.
+
+    A lock whose process is gone (killed, or its machine was switched off) is taken over.
+
+    Args:
+        path: the lock file; its folder exists and may be on a disk that several machines share.
+        purpose: what is locked, for the error sentence.
+
+    Raises:
+        LockedError: a process that runs holds it.
+    """
+    pid = os.getpid()
+    token = {"pid": pid, "host": socket.gethostname(), "started": _start_of(pid), "id": uuid.uuid4().hex}
+    _take(path, token, purpose)
+    ended = threading.Event()
+    beat = threading.Thread(target=_keep_fresh, args=(path, ended), daemon=True)
+    beat.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        beat.join()
+        if _read(path) == token:
+            path.unlink()
+
+
+def _take(path: Path, token: dict[str, object], purpose: str) -> None:
+    """Make the lock file with its whole content at once, or not at all."""
+    own = path.with_name(f".{path.name}.{token['id']}")
+    own.write_text(json.dumps(token), encoding="utf-8")
+    try:
+        for _ in range(2):
+            try:
+                os.link(own, path)
+                return
+            except FileExistsError:
+                holder = _read(path)
+                if holder is not None and not _is_stale(path, holder, own):
+                    break
+                _remove_stale(path, holder)
+    finally:
+        own.unlink()
+    holder = _read(path) or {}
+    raise LockedError(
+        f"{purpose} is being run by process {holder.get('pid', '?')} on {holder.get('host', '?')}; one process at a "
+        f"time was expected; wait for it, or delete {path} if that process is gone."
+    )
+
+
+def _read(path: Path) -> dict[str, object] | None:
+    """What a lock file says; None where it is gone, {} where it is damaged."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _is_stale(path: Path, holder: dict[str, object], own: Path) -> bool:
+    if holder.get("host") == socket.gethostname() and isinstance(holder.get("pid"), int):
+        started = _start_of(holder["pid"])
+        if started != holder.get("started"):
+            return True
+        if started != UNKNOWN:
+            return False
+    os.utime(own)  # the clock of the disk, for those of two machines may differ
+    try:
+        return own.stat().st_mtime - path.stat().st_mtime > STALE_SECONDS
+    except FileNotFoundError:
+        return True
+
+
+def _remove_stale(path: Path, holder: dict[str, object] | None) -> None:
+    """Remove a stale lock, but not one that another process has put into its place meanwhile."""
+    aside = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    try:
+        path.rename(aside)
+    except FileNotFoundError:
+        return
+    if _read(aside) != holder:
+        with contextlib.suppress(FileExistsError):
+            os.link(aside, path)
+    aside.unlink()
+
+
+def _start_of(pid: int) -> str | None:
+    """When a process of this machine started, so that another one of the same number is told apart; None: it is gone.
+
+    Only Linux tells it; elsewhere it is unknown while the process runs.
+    """
+    if Path("/proc/self/stat").exists():
+        try:
+            stat = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
+        except OSError:
+            return None
+        state, *fields = stat.rpartition(")")[2].split()  # the third field and those after it
+        return None if state in ("Z", "X") else fields[18]
+    if os.name == "nt":  # where signal 0 would end the process
+        return UNKNOWN
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return None
+    except PermissionError:
+        pass
+    return UNKNOWN
+
+
+def _keep_fresh(path: Path, ended: threading.Event) -> None:
+    while not ended.wait(BEAT_SECONDS):
+        with contextlib.suppress(OSError):
+            os.utime(path)
