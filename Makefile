@@ -1,12 +1,14 @@
 # The README's commands. Each makes .venv first if it is not there.
 #   make demo   segment the sample subject, or your own scans: make demo T1=… T2=… [REFERENCE=…] [STEP=…]
 #   make panel  open the Slicer module outside Slicer, segment the sample subject, write demo/panel.png
+#   make bench  measure speed and memory beside peers, in an environment of its own; write bench/bench.json and .png
 #   make test   run the whole test suite
 #   make lint   check style
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PEERS := .venv-peers
 
 STEP ?= 16
 SAMPLE := Resources/SampleSubject
@@ -17,7 +19,7 @@ REFERENCE ?= $(SAMPLE)/labels.nii.gz
 endif
 OUTPUT ?= demo
 
-.PHONY: demo panel test lint clean
+.PHONY: demo panel bench test lint clean
 
 demo: $(VENV)/.run
 	@mkdir -p "$(OUTPUT)"
@@ -31,6 +33,10 @@ panel: $(VENV)/.bench
 	STEP="$(STEP)" $(BIN)/python -m Testing.slicer_bench.run_panel --module InfantBrainSeg --script Testing/module/panel_picture.py \
 	  --picture "$(OUTPUT)/panel.png" --size 1920x1080 $(if $(DISPLAY),--window)
 
+# Sooner and coarser: make bench BENCH_OPTIONS=--quick
+bench: $(PEERS)/.installed
+	$(PEERS)/bin/python -m Testing.bench.run $(BENCH_OPTIONS)
+
 test: $(VENV)/.test $(VENV)/.bench
 	$(BIN)/python -m pytest $(PYTEST_OPTIONS)
 
@@ -39,16 +45,16 @@ lint: $(VENV)/.test
 	$(BIN)/ruff format --check .
 
 clean:
-	rm -rf $(VENV) demo .pytest_cache .ruff_cache .hypothesis *.egg-info
+	rm -rf $(VENV) $(PEERS) demo bench .pytest_cache .ruff_cache .hypothesis *.egg-info
 
 # Debian ships Python without venv: installed when this runs as root, else asked for.
-$(VENV)/bin/python:
+$(VENV)/bin/python $(PEERS)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "Python 3.11 or later is needed; found $$($(PYTHON) --version). Run: make PYTHON=python3.11 …" >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
 	  { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -q && apt-get install -y -q python3-venv; } || \
 	  { echo "Python's venv module is missing; run: sudo apt-get install python3-venv" >&2; exit 1; }
-	$(PYTHON) -m venv $(VENV)
+	$(PYTHON) -m venv $(@D:/bin=)
 
 $(VENV)/.run: $(VENV)/bin/python pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
@@ -62,4 +68,8 @@ $(VENV)/.test: $(VENV)/.run
 $(VENV)/.bench: $(VENV)/.run Testing/slicer_bench/debian-packages.txt
 	@sh Testing/slicer_bench/install_debian_packages.sh
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
+	@touch $@
+
+$(PEERS)/.installed: $(PEERS)/bin/python pyproject.toml constraints.txt
+	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench-peers]'
 	@touch $@
