@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from scipy import ndimage
 from scipy.spatial import cKDTree
 
 
@@ -17,7 +18,8 @@ def surface_distances(first: np.ndarray, second: np.ndarray, spacing: np.ndarray
         Distances between voxel centres in mm, in no particular order: one for each surface voxel of
         ``first``, one for each of ``second``.
     """
-    surfaces = surface_of(first), surface_of(second)
+    box = ndimage.find_objects((first | second).astype(np.uint8))[0]  # beyond it there is no surface
+    surfaces = surface_of(first[box]), surface_of(second[box])
     return _directed_distances(*surfaces, spacing), _directed_distances(*surfaces[::-1], spacing)
 
 
@@ -37,5 +39,5 @@ def _directed_distances(surface: np.ndarray, other: np.ndarray, spacing: np.ndar
     apart = np.argwhere(surface & ~other)
     if len(apart):
         tree = cKDTree(np.argwhere(other) * spacing, leafsize=32, balanced_tree=False)  # twice as fast on a grid
-        distances[: len(apart)] = tree.query(apart * spacing)[0]
+        distances[: len(apart)] = tree.query(apart * spacing, workers=-1)[0]
     return distances
