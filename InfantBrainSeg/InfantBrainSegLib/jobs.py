@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import contextlib
 import enum
 import logging
@@ -77,7 +78,7 @@ class Callbacks:
                 logging.exception("Segment infant brain: a callback of the user's failed")
 
 
-class Job:
+class Job(abc.ABC):
     """One request, asynchronous; `wait` blocks while the application goes on.
 
     Args:
@@ -147,21 +148,21 @@ class Job:
             f"The run is {self.state.value}; expected one that is done; wait for it or run it again."
         )
 
+    @abc.abstractmethod
     def value(self) -> Any:
         """Return the result of a job that is done."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def steps(self) -> Iterator[None]:
         """Do what the application has to do before the request, in pieces that each are short."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def request(self) -> tuple[dict[str, Any], list[Path]]:
         """Return the request and the files that it names."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def file_names(self) -> dict[str, str]:
         """Return the names of nodes by the names of the files that stand for them."""
-        raise NotImplementedError
 
     def receive(self, event: dict[str, Any]) -> None:
         """Take an event of the worker's that answers this job's request."""
@@ -184,10 +185,11 @@ class Job:
                 self.take_result(event)
                 self.end(JobState.DONE)
 
+    @abc.abstractmethod
     def take_result(self, event: dict[str, Any]) -> None:
         """Take over what the worker made."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def take_back(self) -> None:
         """Undo what was shown, when the job does not come to its end."""
 

@@ -64,3 +64,6 @@ class ScoringJob(Job):
         if self.tableNode is None:
             self.tableNode = new_score_table(f"Scores of {result}")
         fill_score_table(self.tableNode, self.rows, f"{result} against the reference {reference}")
+
+    def take_back(self) -> None:
+        """Leave all as it is: before its end a comparison shows nothing."""
