@@ -1,6 +1,7 @@
 # The README's commands. Each makes .venv first if it is not there.
 #   make demo   segment the sample subject, or your own scans: make demo T1=… T2=… [REFERENCE=…] [STEP=…]
 #   make panel  open the Slicer module outside Slicer, segment the sample subject, write demo/panel.png
+#   make weights  train the default weights anew, or go on: make weights [WEIGHTS_OPTIONS="--scale 0.02"]
 #   make bench  measure speed and memory beside peers, in an environment of its own; write bench/bench.json and .png
 #   make test   run the whole test suite
 #   make lint   check style
@@ -18,8 +19,9 @@ T2 := $(SAMPLE)/T2.nii.gz
 REFERENCE ?= $(SAMPLE)/labels.nii.gz
 endif
 OUTPUT ?= demo
+WEIGHTS ?= runs/weights
 
-.PHONY: demo panel bench test lint clean
+.PHONY: demo panel weights bench test lint clean
 
 demo: $(VENV)/.run
 	@mkdir -p "$(OUTPUT)"
@@ -32,6 +34,10 @@ panel: $(VENV)/.bench
 	@mkdir -p "$(OUTPUT)"
 	STEP="$(STEP)" $(BIN)/python -m Testing.slicer_bench.run_panel --module InfantBrainSeg --script Testing/module/panel_picture.py \
 	  --picture "$(OUTPUT)/panel.png" --size 1920x1080 $(if $(DISPLAY),--window)
+
+# On a GPU the whole recipe; a CPU needs about half an hour for each hundredth of it.
+weights: $(VENV)/.train
+	$(BIN)/python model_core/make_weights.py --output "$(WEIGHTS)" $(WEIGHTS_OPTIONS)
 
 # Sooner and coarser: make bench BENCH_OPTIONS=--quick
 bench: $(PEERS)/.installed
@@ -58,6 +64,10 @@ $(VENV)/bin/python $(PEERS)/bin/python:
 
 $(VENV)/.run: $(VENV)/bin/python pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	@touch $@
+
+$(VENV)/.train: $(VENV)/.run
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[train]'
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.run

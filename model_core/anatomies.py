@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from scipy import ndimage
+from tqdm import tqdm
 
+from model_core.devices import available_cores
 from model_core.errors import UserError
 from model_core.tissues import CSF, FREESURFER_CEREBELLUM_AND_BRAINSTEM, GRAY_MATTER, WHITE_MATTER
-from model_core.volumes import Volume, resample, to_canonical
+from model_core.volumes import Volume, read_label_values, resample, to_canonical
 
 # Channels of an anatomy: what has an intensity of its own.
 GROUPS = ("sulcal CSF", "ventricles", "cortex", "deep gray matter", "white matter", "cerebellum and brain stem")
@@ -39,19 +45,34 @@ GROUP_BLUR_MM = 0.7
 class Anatomy:
     """A label map made ready for synthesis, on a 1 mm RAS grid cropped to the brain.
 
+    It is kept small, so that training can hold many.
+
     Attributes:
-        groups: (6, D, H, W) float32, blurred membership of each of ``GROUPS``, 0 to 1.
+        group: (D, H, W) int8, index of ``GROUPS``, -1 outside the brain.
         sulcal_distance: (D, H, W) float32, mm from the nearest gray or white matter, 0 within sulci.
         parenchyma_ml: volume of cerebral gray and white matter in ml.
         gray_to_white: ratio of their volumes.
         name: of the file it was made from.
     """
 
-    groups: torch.Tensor
+    group: torch.Tensor
     sulcal_distance: torch.Tensor
     parenchyma_ml: float
     gray_to_white: float
     name: str
+
+    @property
+    def groups(self) -> torch.Tensor:
+        """(6, D, H, W) float32, blurred membership of each of ``GROUPS``, 0 to 1; computed at every call."""
+        return blur(torch.stack([self.group == index for index in range(len(GROUPS))]).float(), GROUP_BLUR_MM)
+
+
+def read_anatomies(paths: Sequence[str | os.PathLike[str]], *, keep_cerebellum: bool = False) -> list[Anatomy]:
+    """Read label maps and prepare them, on all cores, with a progress bar; raises as ``prepare_anatomy``."""
+    label_maps = [read_label_values(path) for path in paths]
+    with ThreadPoolExecutor(available_cores()) as pool:
+        prepared = pool.map(partial(prepare_anatomy, keep_cerebellum=keep_cerebellum), label_maps)
+        return list(tqdm(prepared, "Preparing anatomies", len(label_maps), unit="map", disable=None))
 
 
 def prepare_anatomy(label_map: Volume, *, keep_cerebellum: bool = False) -> Anatomy:
@@ -82,9 +103,8 @@ def prepare_anatomy(label_map: Volume, *, keep_cerebellum: bool = False) -> Anat
     sulcal_distance[sulci] = 0
     if not keep_cerebellum:
         group[group == CEREBELLUM] = NOTHING
-    one_hot = torch.from_numpy(np.stack([group == index for index in range(len(GROUPS))])).float()
     return Anatomy(
-        groups=blur(one_hot, GROUP_BLUR_MM),
+        group=torch.from_numpy(group),
         sulcal_distance=torch.from_numpy(sulcal_distance),
         parenchyma_ml=float(parenchyma.sum()) / 1000,
         gray_to_white=float(parenchyma.sum() / (group == WHITE).sum()) - 1,

@@ -21,7 +21,9 @@ __all__ = [
     "PatchSampler",
     "Subject",
     "SubjectList",
+    "cut_to_brain",
     "describe_subjects",
+    "draw_windows",
     "find_subjects",
     "leave_one_out",
     "load_pair",
@@ -216,7 +218,7 @@ class PatchSampler:
             raise ValueError("pairs is empty; at least one subject is expected")
         self.window = window
         self.seed = seed
-        self._boxes = [_cut_to_brain(pair, window) for pair in pairs]
+        self._boxes = [cut_to_brain(pair, window) for pair in pairs]
 
     def batch(self, iteration: int, size: int) -> tuple[np.ndarray, np.ndarray]:
         """Cut the windows of one iteration; the same for the same seed, iteration and size, whatever came before.
@@ -228,19 +230,32 @@ class PatchSampler:
         Returns:
             Images, float32 (size, 2, w, w, w), T1 and T2, not standardised; labels, uint8 (size, w, w, w).
         """
-        rng = np.random.default_rng((self.seed, iteration))
-        images = np.empty((size, 2, *(self.window,) * 3), np.float32)
-        labels = np.empty((size, *(self.window,) * 3), np.uint8)
-        for image, label in zip(images, labels, strict=True):
-            t1, t2, box_labels = self._boxes[rng.integers(len(self._boxes))]
-            starts = rng.integers(np.array(t1.shape) - self.window + 1)
-            place = tuple(slice(start, start + self.window) for start in starts)
-            image[0], image[1], label[:] = t1[place], t2[place], box_labels[place]
-        return images, labels
+        return draw_windows(self._boxes, self.window, size, np.random.default_rng((self.seed, iteration)))
 
 
-def _cut_to_brain(pair: LabelledPair, window: int) -> list[np.ndarray]:
-    """T1, T2 and labels in the bounding box of the brain, padded with zeros to at least one window."""
+def draw_windows(
+    boxes: Sequence[Sequence[np.ndarray]], window: int, size: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Cut windows at random places of random subjects; see :meth:`PatchSampler.batch`.
+
+    Args:
+        boxes: T1, T2 and labels of each subject, from :func:`cut_to_brain`.
+        window: side of the windows in voxels.
+        size: number of windows.
+        rng: where the random numbers come from.
+    """
+    images = np.empty((size, 2, *(window,) * 3), np.float32)
+    labels = np.empty((size, *(window,) * 3), np.uint8)
+    for image, label in zip(images, labels, strict=True):
+        t1, t2, box_labels = boxes[rng.integers(len(boxes))]
+        starts = rng.integers(np.array(t1.shape) - window + 1)
+        place = tuple(slice(start, start + window) for start in starts)
+        image[0], image[1], label[:] = t1[place], t2[place], box_labels[place]
+    return images, labels
+
+
+def cut_to_brain(pair: LabelledPair, window: int) -> list[np.ndarray]:
+    """Cut T1, T2 and labels to the bounding box of the brain, padded with zeros to at least one window."""
     arrays = [pair.t1, pair.t2, pair.labels]
     if len({array.shape for array in arrays}) != 1 or pair.t1.ndim != 3:
         raise ValueError(f"{pair.name} has arrays of the shapes {[array.shape for array in arrays]}; one is expected")

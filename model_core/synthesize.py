@@ -22,11 +22,11 @@ if __package__ in (None, ""):
 import numpy as np
 from tqdm import tqdm
 
-from model_core.anatomies import Anatomy, prepare_anatomy
+from model_core.anatomies import Anatomy, read_anatomies
 from model_core.command_line import run_command
 from model_core.errors import UserError
 from model_core.synthesis import SyntheticPair, synthesize_pair
-from model_core.volumes import read_label_values, replace_when_complete, write_volume
+from model_core.volumes import replace_when_complete, write_volume
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -41,11 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         raise UserError(
             f"{output} exists and is not an empty folder; name a new folder so that nothing is overwritten."
         )
-    label_maps = [read_label_values(path) for path in options.anatomy[: options.count]]
-    anatomies = [
-        prepare_anatomy(label_map, keep_cerebellum=options.keep_cerebellum)
-        for label_map in tqdm(label_maps, desc="Preparing anatomies", unit="map", disable=None)
-    ]
+    anatomies = read_anatomies(options.anatomy[: options.count], keep_cerebellum=options.keep_cerebellum)
     output.mkdir(parents=True, exist_ok=True)
     records = []
     for number in tqdm(range(1, options.count + 1), desc="Making pairs", unit="pair", disable=None):

@@ -4,11 +4,13 @@
     python model_core/train.py --data iSeg-2017-Training --output runs/fold-10 --leave-out 10 --resume
     python model_core/train.py --data pairs --output runs/dual --network dual_aggregation --iterations 40000
     python model_core/train.py --data pairs --output runs/b --window 48 --initial-weights runs/a/weights.safetensors
+    python model_core/train.py --anatomy Resources/anatomies/*.nii.gz --wide-share 0.3 --output runs/synthetic
     torchrun --nproc_per_node 4 model_core/train.py --data pairs --output runs/four-gpus
     CUDA_VISIBLE_DEVICES=1 python model_core/train.py --data pairs --output runs/seed-1 --seed 1
 
 The defaults are those of the papers. The folder of --data is in the layout of iSeg, of BIDS, or one folder a
-subject; labels are 0/1/2/3 or 0/10/150/250. The output folder gets settings.json, history.csv,
+subject; labels are 0/1/2/3 or 0/10/150/250. With --anatomy instead, synthetic pairs are made from FreeSurfer-style
+label maps while the network trains. The output folder gets settings.json, history.csv,
 training_curve.png, tensorboard/, checkpoint.safetensors and, at the end or when stopped, weights.safetensors.
 Several processes of torchrun train together: --batch windows each, one GPU each.
 Ctrl-C saves a checkpoint; after that, or after a crash, the same command with --resume goes on.
@@ -26,11 +28,13 @@ import argparse
 import os
 import shlex
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import MISSING, fields
 from typing import Any
 
 from tqdm import tqdm
 
+from model_core.anatomies import read_anatomies
 from model_core.command_line import STOPPED_BY_USER, run_command
 from model_core.datasets import (
     LabelledPair,
@@ -41,11 +45,13 @@ from model_core.datasets import (
     leave_one_out,
     load_pair,
 )
+from model_core.devices import available_cores
 from model_core.distributed import started_together
 from model_core.errors import UserError
 from model_core.networks import NETWORKS
 from model_core.run_folder import check_output
-from model_core.training import TrainingSettings, TrainingStopped, train
+from model_core.synthetic_windows import SyntheticSampler
+from model_core.training import Sampler, TrainingSettings, TrainingStopped, train
 from model_core.training_settings import FINAL_WEIGHTS, PRECISIONS, SCHEDULES
 
 SETTING_HELP = {
@@ -83,21 +89,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     settings = TrainingSettings(**{field.name: getattr(options, field.name) for field in fields(TrainingSettings)})
     if processes.is_first:
         check_output(options.output, resume=options.resume)  # before minutes go into reading scans
-    training, validation = choose_subjects(options.data, options.leave_out, options.validation_data)
-    card = {"training_data": describe_data(options, training)}
-    pairs = load_pairs(training, "training")
-    validation_pairs = load_pairs(validation, "validation")
-    sampler = PatchSampler(pairs, window=settings.window, seed=settings.seed)
     try:
-        weights = train(
-            settings,
-            sampler,
-            options.output,
-            validation_pairs=validation_pairs,
-            card=card,
-            resume=options.resume,
-            initial_weights=options.initial_weights,
-        )
+        with ExitStack() as stack:
+            sampler, card, validation = prepare_data(options, settings, stack)
+            weights = train(
+                settings,
+                sampler,
+                options.output,
+                validation_pairs=load_pairs(validation, "validation"),
+                card=card,
+                resume=options.resume,
+                initial_weights=options.initial_weights,
+            )
     except TrainingStopped:
         print(f"Stopped; checkpoint and weights are saved. Go on with: {resume_command(arguments)}", file=sys.stderr)
         raise SystemExit(STOPPED_BY_USER) from None
@@ -110,7 +113,16 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=title, epilog=rest, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
-    parser.add_argument("--data", type=Path, required=True, help="folder of labelled subjects")
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--data", type=Path, help="folder of labelled subjects")
+    source.add_argument("--anatomy", nargs="+", metavar="LABELS", help="label maps to make synthetic pairs from")
+    parser.add_argument(
+        "--wide-share",
+        type=float,
+        default=0.0,
+        metavar="SHARE",
+        help="with --anatomy: share of the pairs, 0 to 1, in contrasts drawn widely, not six months' (default 0)",
+    )
     parser.add_argument("--output", type=Path, required=True, help="folder of the run, new unless --resume is given")
     parser.add_argument("--resume", action="store_true", help="go on with the run in --output from its checkpoint")
     held_out = parser.add_mutually_exclusive_group()
@@ -131,7 +143,38 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
             metavar=None if field.name in CHOICES and field.name != "network" else field.name.upper(),
             help=SETTING_HELP[field.name] + shown,
         )
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    if options.anatomy and options.leave_out is not None:
+        parser.error("--leave-out needs --data; with --anatomy leave a label map out of the list")
+    if not 0 <= options.wide_share <= 1 or (options.wide_share and not options.anatomy):
+        parser.error("--wide-share is a share from 0 to 1 of the pairs made from --anatomy")
+    return options
+
+
+def prepare_data(
+    options: argparse.Namespace, settings: TrainingSettings, stack: ExitStack
+) -> tuple[Sampler, dict[str, Any], list[Subject]]:
+    """Give the training windows, the card that names their source, and the subjects to validate on.
+
+    Args:
+        options: of the command line.
+        settings: the run's.
+        stack: ends the threads that make synthetic pairs.
+    """
+    if options.anatomy:
+        validation = list_labelled(options.validation_data) if options.validation_data else []
+        sampler = SyntheticSampler(
+            read_anatomies(options.anatomy),
+            window=settings.window,
+            seed=settings.seed,
+            wide_share=options.wide_share,
+            workers=max(1, available_cores() - 1),
+        )
+        return stack.enter_context(sampler), {"training_data": describe_anatomies(options)}, validation
+    training, validation = choose_subjects(options.data, options.leave_out, options.validation_data)
+    pairs = load_pairs(training, "training")
+    sampler = PatchSampler(pairs, window=settings.window, seed=settings.seed)
+    return sampler, {"training_data": describe_data(options, training)}, validation
 
 
 def choose_subjects(
@@ -176,6 +219,16 @@ def describe_data(options: argparse.Namespace, training: Sequence[Subject]) -> d
     return {
         "folder": options.data.resolve().name,
         "subjects": [subject.name for subject in training],
+        "licence": options.data_licence,
+    }
+
+
+def describe_anatomies(options: argparse.Namespace) -> dict[str, Any]:
+    """Give the card's entry on synthetic training data."""
+    return {
+        "kind": "synthetic pairs made while training",
+        "anatomies": [Path(path).name for path in options.anatomy],
+        "wide_share": options.wide_share,
         "licence": options.data_licence,
     }
 

@@ -29,7 +29,7 @@ class PanelTest(OpenPanel, unittest.TestCase):
         slicer.app.processEvents()
         assert (self.parameters.t1, self.parameters.t2) == (t1, t2)
         assert self.ui.t1Selector.currentNode() is t1
-        # Its network grid has 125 x 157 x 108 voxels: 4 x 5 x 4 windows at step 32, 7 x 9 x 6 at step 16.
+        # Its network grid has 125 x 156 x 108 voxels: 4 x 5 x 4 windows at step 32, 7 x 9 x 6 at step 16.
         assert self.ui.step32WindowsLabel.text == "80"
         assert self.ui.step16WindowsLabel.text == "378"
         assert self.ui.segmentButton.enabled

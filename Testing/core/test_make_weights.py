@@ -1,0 +1,115 @@
+"""The recipe of the default weights: what trains and what tests, stages that go on, a card that tells all."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from model_core import make_weights
+from model_core.command_line import run_command
+from model_core.held_out_scores import summarise
+from model_core.volumes import write_volume
+from model_core.weights import load_weights
+from model_core.weights_recipe import ANATOMIES, HELD_OUT, STAGES, Stage, anatomy_files, stage_settings
+
+TINY_STAGES = (Stage(8, 2, 200, 1.0), Stage(12, 2, 100, 0.7, output_dropout=0.1, falls=True))
+
+
+def test_no_held_out_anatomy_is_trained_on():
+    training, held_out = anatomy_files()
+    assert [path.name for path in held_out] == [f"{name}.nii.gz" for name in HELD_OUT]
+    assert len(training) == 12
+    assert not set(training) & set(held_out)
+    assert (ANATOMIES / "LICENSE.txt").read_text().strip().startswith("Apache License")
+
+
+def test_small_windows_come_first_and_the_rate_falls_last():
+    windows = [stage.window for stage in STAGES]
+    assert windows == sorted(windows) == [16, 24, 32]
+    settings = stage_settings("nonlocal_unet", 0.01, "cpu", knows_something=False)
+    assert [entry.iterations for entry in settings] == [100, 400, 60]
+    assert settings[-1].learning_rate_at(settings[-1].iterations - 1) < 0.01 * settings[-1].learning_rate
+    assert [entry.window for entry in stage_settings("nonlocal_unet", 0.01, "cpu", knows_something=True)] == [24, 32]
+
+
+def test_dual_aggregation_takes_its_own_papers_rate():
+    assert stage_settings("dual_aggregation", 1, "cpu", knows_something=True)[0].learning_rate == pytest.approx(3.3e-3)
+
+
+def test_the_spread_is_over_anatomies_not_over_draws():
+    def record(anatomy, dice):
+        row = {"dice": dice, "mhd_3d": 1.0, "asd_mm": 0.5, "hd95_mm": None}
+        return {"draw": "", "anatomy": anatomy, "tissues": dict.fromkeys(("csf", "gm", "wm"), row)}
+
+    summary = summarise([record("a", 0.5), record("a", 0.7), record("b", 0.8), record("b", 1.0)])
+    # Means .6 and .9 of the two anatomies: .75 ± .3/√2; the two draws of one: ± .2/√2.
+    assert summary["all"]["gm"]["dice"] == pytest.approx(0.75)
+    assert summary["all"]["gm"]["dice_sd"] == pytest.approx(0.3 / np.sqrt(2), abs=1e-4)
+    assert summary["a"]["gm"]["dice_sd"] == pytest.approx(0.2 / np.sqrt(2), abs=1e-4)
+    assert summary["all"]["wm"]["hd95_mm"] is None
+
+
+@pytest.fixture
+def tiny_recipe(tmp_path, monkeypatch):
+    """Three ball-shaped anatomies, one held out, and three short stages."""
+    distance = np.sqrt(((np.indices((40, 40, 40)) - 20) ** 2).sum(0))
+    paths = []
+    for name, radius in (("one", 14), ("two", 15), ("other", 16)):
+        values = np.select([distance <= 4, distance <= radius - 4, distance <= radius], [4, 2, 3], 0)
+        paths.append(tmp_path / f"{name}.nii.gz")
+        write_volume(paths[-1], values.astype(np.uint8), np.eye(4))
+    monkeypatch.setattr("model_core.synthesis.PARENCHYMA_ML", (14.0, 16.0))
+    monkeypatch.setattr("model_core.weights_recipe.STAGES", TINY_STAGES)
+    monkeypatch.setattr("model_core.synthetic_windows.FIRST_STOCK", 2)
+    monkeypatch.setattr(make_weights, "anatomy_files", lambda: (paths[:2], paths[2:]))
+    return tmp_path / "made"
+
+
+def command(output, *more: str) -> int:
+    arguments = ["--output", str(output), "--scale", "0.01", "--score-step", "12", "--draws", "2", "--device", "cpu"]
+    return run_command(make_weights.main, [*arguments, *more])
+
+
+def test_a_run_trains_scores_and_tells_all_in_its_card_and_a_second_one_does_nothing(tiny_recipe, monkeypatch, capsys):
+    assert command(tiny_recipe) == 0
+    network, card = load_weights(tiny_recipe / "weights.safetensors")
+    assert network.name == "nonlocal_unet"
+    assert card["window"] == 12
+    assert [stage["iterations"] for stage in card["recipe"]["stages"]] == [2, 1]
+    assert card["iterations"] == 3
+    assert card["started_from"] == "random weights"
+    assert card["training_data"]["anatomies"] == ["one.nii.gz", "two.nii.gz"]
+    assert card["training_data"]["licence"] == "Apache-2.0"
+    assert card["held_out_scores"]["anatomies"] == ["other"]
+    scores = json.loads((tiny_recipe / "scores.json").read_text())
+    assert [record["draw"] for record in scores["records"]] == ["other draw 1", "other draw 2"]
+    dice = [record["tissues"]["gm"]["dice"] for record in scores["records"]]
+    assert card["held_out_scores"]["summary"]["all"]["gm"]["dice"] == pytest.approx(np.mean(dice), abs=1e-4)
+    page = (tiny_recipe / "WEIGHTS.md").read_text()
+    for part in ("Not a medical device", "Apache-2.0", "| 8³ | 2 | 2 |", "other", "not validated"):
+        assert part in page
+
+    def must_not_run(*arguments, **options):
+        raise AssertionError("trained or scored again")
+
+    monkeypatch.setattr(make_weights, "train", must_not_run)
+    monkeypatch.setattr("model_core.held_out_scores._score", must_not_run)
+    assert command(tiny_recipe) == 0, capsys.readouterr().err
+
+
+def test_a_run_that_begins_with_weights_says_with_which(tiny_recipe, tmp_path):
+    assert command(tiny_recipe, "--draws", "1") == 0
+    assert command(tmp_path / "on", "--draws", "1", "--initial-weights", str(tiny_recipe / "weights.safetensors")) == 0
+    card = load_weights(tmp_path / "on" / "weights.safetensors")[1]
+    assert [stage["window"] for stage in card["recipe"]["stages"]] == [12]
+    assert card["started_from"]["iterations"] == 3
+    assert "random weights" in (tmp_path / "on" / "WEIGHTS.md").read_text()
+
+
+@pytest.mark.parametrize("wrong", [["--scale", "0"], ["--initial-weights", "missing.safetensors"]])
+def test_what_is_wrong_is_said_in_one_line(tiny_recipe, capsys, wrong):
+    assert command(tiny_recipe, *wrong) == 1
+    assert len(capsys.readouterr().err.strip().splitlines()) == 1
+    assert not (tiny_recipe / "weights.safetensors").exists()

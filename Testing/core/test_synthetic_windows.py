@@ -1,0 +1,92 @@
+"""Windows from pairs that are made while training: the same for every iteration number, always of fresh pairs."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from model_core.anatomies import Anatomy, prepare_anatomy
+from model_core.synthesize import make_pair
+from model_core.synthetic_windows import RENEW_EVERY, SyntheticSampler, stock_at
+from model_core.volumes import Volume
+
+WINDOW = 8
+FIRST_STOCK, STOCK = 2, 4
+
+
+def small_anatomy(name: str, radius: int) -> Anatomy:
+    distance = np.sqrt(((np.indices((40, 40, 40)) - 20) ** 2).sum(0))
+    values = np.select([distance <= 3, distance <= radius - 4, distance <= radius], [4, 2, 3], 0)
+    return prepare_anatomy(Volume(values.astype(np.int32), np.eye(4), name))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def tiny_brains():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("model_core.synthesis.PARENCHYMA_ML", (14.0, 16.0))
+        patch.setattr("model_core.synthetic_windows.FIRST_STOCK", FIRST_STOCK)
+        patch.setattr("model_core.synthetic_windows.STOCK", STOCK)
+        yield
+
+
+@pytest.fixture(scope="module")
+def anatomies() -> list[Anatomy]:
+    return [small_anatomy("a.nii.gz", 14), small_anatomy("b.nii.gz", 16)]
+
+
+def sampler_of(anatomies, **changes) -> SyntheticSampler:
+    return SyntheticSampler(anatomies, **{"window": WINDOW, "seed": 5, "wide_share": 0.5, "workers": 2} | changes)
+
+
+def test_the_stock_grows_and_then_renews_itself_one_pair_at_a_time():
+    assert stock_at(0) == range(1, FIRST_STOCK + 1)
+    assert stock_at(RENEW_EVERY - 1) == stock_at(0)
+    assert stock_at(RENEW_EVERY) == range(1, FIRST_STOCK + 2)
+    late = RENEW_EVERY * 1000
+    assert stock_at(late) == range(FIRST_STOCK + 1000 - STOCK + 1, FIRST_STOCK + 1000 + 1)
+
+
+def test_every_window_is_a_piece_of_a_pair_in_stock(anatomies):
+    with sampler_of(anatomies) as sampler:
+        images, labels = sampler.batch(0, 6)
+    assert images.shape == (6, 2, WINDOW, WINDOW, WINDOW)
+    assert images.dtype == np.float32
+    pairs = [make_pair(anatomies, 5, number, 0.5) for number in stock_at(0)]
+    for image, label in zip(images, labels, strict=True):
+        assert any(_is_a_piece(image, label, pair) for pair in pairs)
+
+
+def _is_a_piece(image, label, pair) -> bool:
+    views = np.lib.stride_tricks.sliding_window_view(pair.t1, (WINDOW,) * 3)
+    for place in np.argwhere((views == image[0]).all(axis=(3, 4, 5))):
+        box = tuple(slice(start, start + WINDOW) for start in place)
+        if (pair.t2[box] == image[1]).all() and (pair.labels[box] == label).all():
+            return True
+    return False
+
+
+def test_an_iteration_gets_the_same_windows_whatever_came_before_it(anatomies):
+    with sampler_of(anatomies) as unbroken, sampler_of(anatomies, workers=1) as resumed:
+        for iteration in (0, 1, RENEW_EVERY):
+            expected = unbroken.batch(iteration, 3)
+        found = resumed.batch(RENEW_EVERY, 3)
+    for one, other in zip(expected, found, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_another_seed_gives_other_windows(anatomies):
+    with sampler_of(anatomies) as one, sampler_of(anatomies, seed=6) as other:
+        assert (one.batch(0, 3)[0] != other.batch(0, 3)[0]).any()
+
+
+def test_pairs_that_no_iteration_needs_any_more_are_let_go(anatomies):
+    with sampler_of(anatomies) as sampler:
+        sampler.batch(0, 1)
+        last = RENEW_EVERY * (STOCK - FIRST_STOCK + 3)
+        sampler.batch(last, 1)
+        assert min(sampler._pairs) == stock_at(last).start == 4
+
+
+def test_no_anatomy_is_a_mistake_of_the_caller():
+    with pytest.raises(ValueError, match="anatomies is empty"):
+        SyntheticSampler([], window=WINDOW, seed=0)

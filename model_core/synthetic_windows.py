@@ -1,0 +1,87 @@
+"""Training windows from synthetic pairs that are made while the network trains."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+
+import numpy as np
+import torch
+
+from model_core.anatomies import Anatomy
+from model_core.datasets import LabelledPair, cut_to_brain, draw_windows
+from model_core.synthesize import make_pair
+
+STOCK = 32  # pairs that windows are drawn from at one time: 10 MB each
+FIRST_STOCK = 8  # pairs with which training begins
+RENEW_EVERY = 20  # iterations after which the oldest pair makes room for a new one
+
+
+class SyntheticSampler:
+    """Random windows of synthetic pairs, of which a new one is made every few iterations.
+
+    Pairs are made ahead in threads of one core each. What an iteration gets depends on the seed and on its number
+    alone, so a run that is resumed goes on with the same windows; it first makes its stock of pairs again.
+
+    Example:
+        >>> with SyntheticSampler(anatomies, window=32, seed=0, workers=2) as sampler:
+        ...     images, labels = sampler.batch(iteration=0, size=5)
+    """
+
+    def __init__(
+        self, anatomies: Sequence[Anatomy], *, window: int, seed: int, wide_share: float = 0.0, workers: int = 1
+    ) -> None:
+        """Make nothing yet.
+
+        Args:
+            anatomies: one or more; they take turns.
+            window: side of the windows in voxels.
+            seed: 0 or more; of the pairs and of the windows' places.
+            wide_share: share of the pairs, 0 to 1, with contrasts drawn widely instead of six months'.
+            workers: threads that make pairs, 1 or more. A pair takes a core some four seconds.
+        """
+        if not anatomies:
+            raise ValueError("anatomies is empty; at least one is expected")
+        self.window, self.seed, self._workers = window, seed, workers
+        self._make = partial(_make_box, list(anatomies), seed, wide_share, window)
+        self._pool = ThreadPoolExecutor(workers, "pairs", initializer=torch.set_num_threads, initargs=(1,))
+        self._pairs: dict[int, Future[list[np.ndarray]]] = {}
+
+    def __enter__(self) -> SyntheticSampler:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._pool.shutdown(cancel_futures=True)
+
+    def batch(self, iteration: int, size: int) -> tuple[np.ndarray, np.ndarray]:
+        """Cut the windows of one iteration; waits for its pairs.
+
+        Args:
+            iteration: 0 or more.
+            size: number of windows.
+
+        Returns:
+            Images, float32 (size, 2, w, w, w), T1 and T2, not standardised; labels, uint8 (size, w, w, w).
+        """
+        numbers = stock_at(iteration)
+        for number in range(numbers.start, numbers.stop + 2 * self._workers):
+            if number not in self._pairs:
+                self._pairs[number] = self._pool.submit(self._make, number)
+        for number in [number for number in self._pairs if number < numbers.start]:
+            self._pairs.pop(number).cancel()
+        boxes = [self._pairs[number].result() for number in numbers]
+        return draw_windows(boxes, self.window, size, np.random.default_rng((self.seed, iteration)))
+
+
+def stock_at(iteration: int) -> range:
+    """Numbers, from 1, of the pairs that an iteration draws from: ``FIRST_STOCK`` at first, later ``STOCK``."""
+    newest = FIRST_STOCK + iteration // RENEW_EVERY
+    return range(max(1, newest - STOCK + 1), newest + 1)
+
+
+def _make_box(anatomies: Sequence[Anatomy], seed: int, wide_share: float, window: int, number: int) -> list[np.ndarray]:
+    """Make a pair, cut to its brain, in few bytes: intensities are whole numbers, far below 2^15."""
+    pair = make_pair(anatomies, seed, number, wide_share)
+    t1, t2 = (np.minimum(image, np.iinfo(np.int16).max).astype(np.int16) for image in (pair.t1, pair.t2))
+    return cut_to_brain(LabelledPair(f"pair {number} of {pair.anatomy}", t1, t2, pair.labels), window)

@@ -1,0 +1,104 @@
+"""A model card as a page to read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from model_core.tissues import TISSUES
+
+PUBLISHED = (
+    "For comparison: Dice .953, .925 and .910 for CSF, gray and white matter on real scans of iSeg-2017, with weights "
+    "trained on the other nine subjects of one site (Non-local U-Net, AAAI 2020, Table 1)."
+)
+SCORE_COLUMNS = (("Dice", "dice", 3), ("3D-MHD", "mhd_3d", 3), ("ASD mm", "asd_mm", 3), ("HD95 mm", "hd95_mm", 2))
+
+
+def describe_card(card: dict[str, Any]) -> str:
+    """Write the card of weights made by ``make_weights.py`` as Markdown.
+
+    Args:
+        card: as ``load_weights`` gives it.
+    """
+    parts = [
+        f"# {card['title']}",
+        f"Network {card['network']} ({card['parameters']:,} parameters), windows of {card['window']}³ voxels, "
+        f"{card['date'][:10]}. The same card is in the weights file.",
+        f"**Intended use.** {card['intended_use']}",
+        f"**Limits.** {card['limits']}",
+        "## Training data",
+        _training_data(card["training_data"]),
+        "## Recipe",
+        _recipe(card),
+    ]
+    if "held_out_scores" in card:
+        parts += ["## Held-out scores", _scores(card["held_out_scores"])]
+    return "\n\n".join(parts) + "\n"
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """Write a table in Markdown."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
+
+
+def _training_data(data: dict[str, Any]) -> str:
+    return (
+        f"{data['kind'][0].upper()}{data['kind'][1:]}, from {len(data['anatomies'])} label maps "
+        f"({', '.join(name.partition('.')[0] for name in data['anatomies'])}; {data['licence']}); "
+        f"{data['wide_share']:.0%} of the pairs in contrasts drawn widely. Never trained on: "
+        f"{', '.join(data['held_out'])}. No scan of a person entered the training, and nothing of iSeg."
+    )
+
+
+def _recipe(card: dict[str, Any]) -> str:
+    recipe = card["recipe"]
+    rows = [
+        (
+            f"{stage['window']}³",
+            stage["batch"],
+            f"{stage['iterations']:,}",
+            f"{stage['learning_rate']:g}, {stage['schedule']}",
+            stage["output_dropout"],
+            f"{stage['ema_decay']:.4g}",
+            stage["seed"],
+            f"{stage['training_hours']:.1f}",
+        )
+        for stage in recipe["stages"]
+    ]
+    head = ("window", "batch", "iterations", "learning rate", "output dropout", "running average", "seed", "hours")
+    whole = "the whole recipe" if recipe["scale"] == 1 else f"{recipe['scale']:g} of the whole recipe's iterations"
+    return (
+        f"`python model_core/make_weights.py`, Adam, {whole}, {card['training_hours']:.1f} hours.\n\n"
+        f"{table(head, rows)}\n\nIt began with {_start(card['started_from'])}."
+    )
+
+
+def _start(start: dict[str, Any] | str) -> str:
+    if isinstance(start, str):
+        return start
+    told = json.dumps(start, indent=1, ensure_ascii=False)
+    return f"{start.get('title', 'earlier weights')}:\n\n```json\n{told}\n```"
+
+
+def _scores(scores: dict[str, Any]) -> str:
+    rows = []
+    for group, tissues in scores["summary"].items():
+        name = f"mean of {len(scores['anatomies'])}" if group == "all" else group
+        for tissue in TISSUES:
+            figures = tissues[tissue.key]
+            cells = [_mean_and_deviation(figures, key, digits) for _, key, digits in SCORE_COLUMNS]
+            rows.append((name, tissue.name, *cells))
+    head = ("anatomy", "tissue", *(title for title, *_ in SCORE_COLUMNS))
+    return (
+        f"{scores['data']}; overlap step {scores['overlap_step']}; mean ± standard deviation over the anatomies in the "
+        f"first rows, over the draws of an anatomy in the others.\n\n{table(head, rows)}\n\n{PUBLISHED}"
+    )
+
+
+def _mean_and_deviation(figures: dict[str, Any], key: str, digits: int) -> str:
+    if figures[key] is None:
+        return "–"
+    spread = figures[f"{key}_sd"]
+    return f"{figures[key]:.{digits}f}" + ("" if spread is None else f" ± {spread:.{digits}f}")
