@@ -14,7 +14,7 @@ from model_core.volumes import write_volume
 from model_core.weights import load_weights
 from model_core.weights_recipe import ANATOMIES, HELD_OUT, STAGES, Stage, anatomy_files, stage_settings
 
-TINY_STAGES = (Stage(8, 2, 200, 1.0), Stage(12, 2, 100, 0.7, output_dropout=0.1, falls=True))
+TINY_STAGES = (Stage(16, 2, 200, 1.0), Stage(20, 2, 100, 0.7, output_dropout=0.1, falls=True))
 
 
 def test_no_held_out_anatomy_is_trained_on():
@@ -68,7 +68,7 @@ def tiny_recipe(tmp_path, monkeypatch):
 
 
 def command(output, *more: str) -> int:
-    arguments = ["--output", str(output), "--scale", "0.01", "--score-step", "12", "--draws", "2", "--device", "cpu"]
+    arguments = ["--output", str(output), "--scale", "0.01", "--score-step", "20", "--draws", "2", "--device", "cpu"]
     return run_command(make_weights.main, [*arguments, *more])
 
 
@@ -76,7 +76,7 @@ def test_a_run_trains_scores_and_tells_all_in_its_card_and_a_second_one_does_not
     assert command(tiny_recipe) == 0
     network, card = load_weights(tiny_recipe / "weights.safetensors")
     assert network.name == "nonlocal_unet"
-    assert card["window"] == 12
+    assert card["window"] == 20
     assert [stage["iterations"] for stage in card["recipe"]["stages"]] == [2, 1]
     assert card["iterations"] == 3
     assert card["started_from"] == "random weights"
@@ -88,7 +88,7 @@ def test_a_run_trains_scores_and_tells_all_in_its_card_and_a_second_one_does_not
     dice = [record["tissues"]["gm"]["dice"] for record in scores["records"]]
     assert card["held_out_scores"]["summary"]["all"]["gm"]["dice"] == pytest.approx(np.mean(dice), abs=1e-4)
     page = (tiny_recipe / "WEIGHTS.md").read_text()
-    for part in ("Not a medical device", "Apache-2.0", "| 8³ | 2 | 2 |", "other", "not validated"):
+    for part in ("Not a medical device", "Apache-2.0", "| 16³ | 2 | 2 |", "other", "not validated"):
         assert part in page
 
     def must_not_run(*arguments, **options):
@@ -103,7 +103,7 @@ def test_a_run_that_begins_with_weights_says_with_which(tiny_recipe, tmp_path):
     assert command(tiny_recipe, "--draws", "1") == 0
     assert command(tmp_path / "on", "--draws", "1", "--initial-weights", str(tiny_recipe / "weights.safetensors")) == 0
     card = load_weights(tmp_path / "on" / "weights.safetensors")[1]
-    assert [stage["window"] for stage in card["recipe"]["stages"]] == [12]
+    assert [stage["window"] for stage in card["recipe"]["stages"]] == [20]
     assert card["started_from"]["iterations"] == 3
     assert "random weights" in (tmp_path / "on" / "WEIGHTS.md").read_text()
 

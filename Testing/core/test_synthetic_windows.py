@@ -5,19 +5,21 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from model_core import train
 from model_core.anatomies import Anatomy, prepare_anatomy
+from model_core.command_line import run_command
 from model_core.synthesize import make_pair
 from model_core.synthetic_windows import RENEW_EVERY, SyntheticSampler, stock_at
-from model_core.volumes import Volume
+from model_core.volumes import Volume, write_volume
+from model_core.weights import load_weights
 
 WINDOW = 8
 FIRST_STOCK, STOCK = 2, 4
 
 
-def small_anatomy(name: str, radius: int) -> Anatomy:
+def ball(radius: int) -> np.ndarray:
     distance = np.sqrt(((np.indices((40, 40, 40)) - 20) ** 2).sum(0))
-    values = np.select([distance <= 3, distance <= radius - 4, distance <= radius], [4, 2, 3], 0)
-    return prepare_anatomy(Volume(values.astype(np.int32), np.eye(4), name))
+    return np.select([distance <= 3, distance <= radius - 4, distance <= radius], [4, 2, 3], 0).astype(np.uint8)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -31,7 +33,7 @@ def tiny_brains():
 
 @pytest.fixture(scope="module")
 def anatomies() -> list[Anatomy]:
-    return [small_anatomy("a.nii.gz", 14), small_anatomy("b.nii.gz", 16)]
+    return [prepare_anatomy(Volume(ball(radius), np.eye(4), f"{radius}.nii.gz")) for radius in (14, 16)]
 
 
 def sampler_of(anatomies, **changes) -> SyntheticSampler:
@@ -90,3 +92,28 @@ def test_pairs_that_no_iteration_needs_any_more_are_let_go(anatomies):
 def test_no_anatomy_is_a_mistake_of_the_caller():
     with pytest.raises(ValueError, match="anatomies is empty"):
         SyntheticSampler([], window=WINDOW, seed=0)
+
+
+def test_the_command_trains_on_label_maps_alone_and_its_card_names_them(tmp_path):
+    write_volume(tmp_path / "ball.nii.gz", ball(14), np.eye(4))
+    arguments = ["--anatomy", str(tmp_path / "ball.nii.gz"), "--wide-share", "0.3", "--data-licence", "CC0", "--device"]
+    quick = ["cpu", "--network", "model5", "--window", "16", "--batch", "1", "--iterations", "2"]
+    assert run_command(train.main, [*arguments, *quick, "--output", str(tmp_path / "run")]) == 0
+    data = load_weights(tmp_path / "run" / "weights.safetensors")[1]["training_data"]
+    assert (data["anatomies"], data["wide_share"], data["licence"]) == (["ball.nii.gz"], 0.3, "CC0")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        ["--anatomy", "a.nii", "--data", "pairs"],
+        ["--anatomy", "a.nii", "--leave-out", "1"],
+        ["--data", "pairs", "--wide-share", "0.3"],
+        ["--anatomy", "a.nii", "--wide-share", "1.5"],
+        [],
+    ],
+)
+def test_label_maps_and_labelled_scans_are_two_ways_to_train(wrong, tmp_path):
+    with pytest.raises(SystemExit) as ended:
+        train.main([*wrong, "--output", str(tmp_path / "run")])
+    assert ended.value.code == 2
