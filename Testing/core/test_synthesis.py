@@ -170,7 +170,7 @@ def test_an_unknown_contrast_is_a_programming_error(adult):
 
 
 def test_command_writes_the_pairs_and_what_they_were_made_from(tmp_path, adult, monkeypatch):
-    monkeypatch.setattr(synthesize, "prepare_anatomy", lambda *_, **__: adult)
+    monkeypatch.setattr(synthesize, "read_anatomies", lambda paths, **_: [adult] * len(paths))
     output = tmp_path / "pairs"
     arguments = ["--anatomy", str(ADULT), "--output", str(output), "--count", "2", "--seed", "6"]
     assert run_command(synthesize.main, arguments) == 0
