@@ -7,6 +7,7 @@ import platform
 import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,8 @@ import torch
 
 from model_core.errors import UserError
 
+LARGEST_BATCH_SIZE = 64
+SHARE_OF_FREE_MEMORY = 0.7  # that a batch may take; the rest is for fragments and for other programs
 _GIB = 2**30
 _SMI_SECONDS = 10  # nvidia-smi answers within one, or the driver hangs
 
@@ -204,3 +207,28 @@ def is_out_of_memory(error: BaseException) -> bool:
     # Only CUDA has a class of its own for it.
     sentences = ("can't allocate memory", "out of memory", "not enough memory")
     return isinstance(error, RuntimeError) and any(sentence in str(error) for sentence in sentences)
+
+
+def fitting_batch(free_bytes: int, bytes_per_window: int) -> int:
+    """How many windows run together on a GPU, 1 to ``LARGEST_BATCH_SIZE``.
+
+    Args:
+        free_bytes: memory that the card has left.
+        bytes_per_window: what one window takes at its peak.
+    """
+    return max(1, min(LARGEST_BATCH_SIZE, int(SHARE_OF_FREE_MEMORY * free_bytes) // max(bytes_per_window, 1)))
+
+
+@contextmanager
+def threads_of_one_core(count: int) -> Iterator[ThreadPoolExecutor | None]:
+    """Threads in which torch uses one core each, so that a window's numbers are the same on any machine; 0: none."""
+    if not count:
+        yield None
+        return
+    cores = torch.get_num_threads()
+    pool = ThreadPoolExecutor(count, "windows", initializer=torch.set_num_threads, initargs=(1,))
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
+        torch.set_num_threads(cores)  # a thread's number becomes that of threads to come

@@ -3,27 +3,33 @@
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import ExitStack
 from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from model_core.devices import available_cores, choose_device, exact_float32, is_out_of_memory
+from model_core.devices import (
+    available_cores,
+    choose_device,
+    exact_float32,
+    fitting_batch,
+    is_out_of_memory,
+    threads_of_one_core,
+)
 from model_core.errors import UserError
 from model_core.networks.inference_form import has_inference_form, inference_form
-from model_core.segmentation_job import Progress, Segmentation, SegmentationJob
+from model_core.segmentation_job import Progress, Segmentation, SegmentationJob, check_scan, standardise_windows
 
 # Windows that run together. On the CPU every core has a window of its own, which beats all cores on one window by far.
 # A GPU wants enough work at a time; how much its memory holds is measured with one window on CUDA.
 CPU_BATCH_SIZE = 1
 GPU_BATCH_SIZE = 16
-LARGEST_BATCH_SIZE = 64
-SHARE_OF_FREE_MEMORY = 0.7  # that a batch may take; the rest is for fragments and for other programs
+
+__all__ = ["Progress", "Segmentation", "Segmenter", "fitting_batch", "standardise_windows"]
 
 
 class Segmenter:
@@ -36,7 +42,8 @@ class Segmenter:
             ``"cuda"``, ``"cuda:1"`` or ``"mps"``.
         precision: ``"float32"`` is exact (no TF32), ``"float16"`` mixed precision on a GPU,
             ``"auto"`` is float32 everywhere.
-        batch_size: windows that run together; ``None`` chooses. Halved for good when memory does not suffice.
+        batch_size: windows that run together; ``None`` chooses. Halved for good when memory does not suffice; where
+            that of a GPU does not suffice for one window, the CPU goes on, with the sums so far.
         workers: threads of one core that run batches side by side on the CPU; ``None`` takes one a core. Down to one
             for good when memory does not suffice. The result does not depend on it.
 
@@ -76,6 +83,8 @@ class Segmenter:
         self.workers = workers or available_cores()
         self.network = network.to(self.device)
         self._form: nn.Module | None = None
+        self._pool: ThreadPoolExecutor | None = None
+        self._notices: list[str] = []
 
     def segment(
         self,
@@ -110,18 +119,20 @@ class Segmenter:
             UserError: the step is out of range, or memory does not suffice for a single window.
             ValueError: shapes that differ, values that are not finite real numbers.
         """
-        t1, t2 = _check_scan("t1", t1), _check_scan("t2", t2)
+        t1, t2 = check_scan("t1", t1), check_scan("t2", t2)
         for name, array in (("t2", t2), ("mask", mask)):
             if array is not None and np.shape(array) != t1.shape:
                 raise ValueError(f"{name} has shape {np.shape(array)} and t1 has {t1.shape}")
         brain = (t1 != 0) | (t2 != 0) if mask is None else np.asarray(mask) != 0
         training = self.network.training
         self.network.eval()
+        self._notices = []
         try:
             with torch.inference_mode(), exact_float32(self.device):
-                job = SegmentationJob(t1, t2, brain, self.window, step, self.device, look_at)
+                job = self._begin(partial(SegmentationJob, t1, t2, brain, self.window, step, look_at=look_at))
                 self._form = self._make_form()
                 self._run(job, on_progress, should_stop, on_map)
+                self._form = None
                 return job.result()
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
@@ -134,6 +145,34 @@ class Segmenter:
         finally:
             self._form = None
             self.network.train(training)
+
+    def _begin(self, make_job: Callable[..., SegmentationJob]) -> SegmentationJob:
+        """Lay volume and sums on the device, or into the computer's own memory where a GPU has no room for them."""
+        try:
+            job = make_job(device=self.device)
+        except RuntimeError as error:
+            if self.device.type == "cpu" or not is_out_of_memory(error):
+                raise
+            job = None
+        if job is None:
+            self._leave_gpu("the volume")
+            job = make_job(device=self.device)
+        job.notices = self._notices
+        return job
+
+    def _leave_gpu(self, what: str) -> None:
+        """Go on with the CPU, from now on for good, and say so."""
+        self._notices.append(
+            f"The memory of {self.device} did not suffice for {what}; the CPU goes on, slower, and nothing done so far "
+            "is lost; close other programs that use the GPU for the next run."
+        )
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        self.device = torch.device("cpu")
+        self.half_precision = self._may_fit_batch = False
+        self.batch_size = CPU_BATCH_SIZE
+        self.network.to(self.device)
+        self._form = self._make_form()
 
     def _make_form(self) -> nn.Module:
         """The network as it runs: on the CPU rewritten for speed, where there is such a form."""
@@ -149,15 +188,15 @@ class Segmenter:
         on_map: Callable[[int, np.ndarray], None] | None,
     ) -> None:
         """Run the job's windows until they are in or the user stops."""
-        with _threads_of_one_core(self.workers if self.device.type == "cpu" else 0) as pool:
+        with ExitStack() as stack:
+            self._pool = stack.enter_context(threads_of_one_core(self.workers if self.device.type == "cpu" else 0))
             if job.has_blank:
-                blank = torch.zeros_like(job.windows(np.zeros((1, 3), dtype=int)))
-                run = pool.submit(self._probabilities, blank).result if pool else partial(self._probabilities, blank)
-                job.blank_answer = run()[0]
+                first = np.zeros((1, 3), dtype=int)
+                job.blank_answer = next(self._answers(job, first, stack, lambda at: job.windows(at).zero_()))[1][0]
             if self._may_fit_batch:
                 self._fit_batch(job)
             for index in range(len(job.stages)):
-                answers = self._answers(job, job.begin(index), pool)
+                answers = self._answers(job, job.begin(index), stack, job.windows)
                 while True:
                     if should_stop and should_stop():
                         return
@@ -175,37 +214,62 @@ class Segmenter:
 
     def _fit_batch(self, job: SegmentationJob) -> None:
         """Measure the memory of one window on the card, once, and choose the batch that fits."""
+        self._may_fit_batch = False
         torch.cuda.synchronize(self.device)
         torch.cuda.reset_peak_memory_stats(self.device)
         before = torch.cuda.memory_allocated(self.device)
-        self._probabilities(job.windows(np.zeros((1, 3), dtype=int)))
+        if self._unless_memory_is_short(job.windows, np.zeros((1, 3), dtype=int)) is None:
+            self.batch_size = 1
+            return
         torch.cuda.synchronize(self.device)
         bytes_per_window = torch.cuda.max_memory_allocated(self.device) - before
         torch.cuda.empty_cache()
         self.batch_size = fitting_batch(torch.cuda.mem_get_info(self.device)[0], bytes_per_window)
-        self._may_fit_batch = False
 
     def _answers(
-        self, job: SegmentationJob, starts: np.ndarray, pool: ThreadPoolExecutor | None
+        self, job: SegmentationJob, starts: np.ndarray, stack: ExitStack, windows_at: Callable[[np.ndarray], Tensor]
     ) -> Iterator[tuple[np.ndarray, Tensor]]:
         """First voxels and probabilities of the windows, batch by batch, as they are ready."""
         running: dict[Future[Tensor], tuple[np.ndarray, bool]] = {}  # its first voxels, and whether it runs alone
         while len(starts) or running:
-            if pool is None:
-                batch, starts = starts[: self.batch_size], starts[self.batch_size :]
-                yield batch, self._probabilities(job.windows(batch))
+            if self._pool is None:
+                batch = starts[: self.batch_size]
+                answer = self._unless_memory_is_short(windows_at, batch)
+                if answer is None:
+                    self._leave_gpu("one window at a time")
+                    job.move_to(self.device)
+                    self._pool = stack.enter_context(threads_of_one_core(self.workers))
+                else:
+                    starts = starts[len(batch) :]
+                    yield batch, answer
                 continue
             while len(starts) and len(running) < self.workers:
                 batch, starts = starts[: self.batch_size], starts[self.batch_size :]
-                running[pool.submit(self._probabilities, job.windows(batch))] = batch, self.workers == 1
+                running[self._pool.submit(self._probabilities, windows_at(batch))] = batch, self.workers == 1
             for future in wait(running, return_when=FIRST_COMPLETED).done:
                 batch, was_alone = running.pop(future)
                 error = future.exception()
                 if error is not None and is_out_of_memory(error) and not was_alone:
-                    self.workers = 1
+                    self._run_one_by_one()
                     starts = np.concatenate([batch, starts])
                 else:
                     yield batch, future.result()
+
+    def _run_one_by_one(self) -> None:
+        if self.workers > 1:  # of several windows that failed together this is the first
+            self._notices.append(
+                f"The memory did not suffice for {self.workers} windows side by side; one at a time from now on."
+            )
+        self.workers = 1
+
+    def _unless_memory_is_short(self, windows_at: Callable[[np.ndarray], Tensor], starts: np.ndarray) -> Tensor | None:
+        """The probabilities of windows; None where the memory of a GPU does not suffice for a single one."""
+        try:
+            return self._probabilities(windows_at(starts))
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+        return None
 
     def _probabilities(self, windows: Tensor) -> Tensor:
         """(N, 2, w, w, w) intensities -> (N, 4, w, w, w) float32 softmax probabilities, in parts if memory is short."""
@@ -221,59 +285,10 @@ class Segmenter:
                 raise
         # Outside the except clause, whose error would keep the tensors of the failed run alive.
         self.batch_size = (len(windows) + 1) // 2
+        self._notices.append(
+            f"The memory of {self.device} did not suffice for {len(windows)} windows at a time; {self.batch_size} run "
+            "together from now on."
+        )
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
         return torch.cat([self._probabilities(part) for part in windows.split(self.batch_size)])
-
-
-def fitting_batch(free_bytes: int, bytes_per_window: int) -> int:
-    """How many windows run together on a GPU, 1 to ``LARGEST_BATCH_SIZE``.
-
-    Args:
-        free_bytes: memory that the card has left.
-        bytes_per_window: what one window takes at its peak.
-    """
-    return max(1, min(LARGEST_BATCH_SIZE, int(SHARE_OF_FREE_MEMORY * free_bytes) // max(bytes_per_window, 1)))
-
-
-@contextmanager
-def _threads_of_one_core(count: int) -> Iterator[ThreadPoolExecutor | None]:
-    """Threads in which torch uses one core each, so that a window's numbers are the same on any machine; 0: none."""
-    if not count:
-        yield None
-        return
-    cores = torch.get_num_threads()
-    pool = ThreadPoolExecutor(count, "windows", initializer=torch.set_num_threads, initargs=(1,))
-    try:
-        yield pool
-    finally:
-        pool.shutdown(cancel_futures=True)
-        torch.set_num_threads(cores)  # a thread's number becomes that of threads to come
-
-
-def standardise_windows(windows: Tensor) -> Tensor:
-    """Give every window mean 0 and standard deviation 1 in each modality, in training and in inference.
-
-    Args:
-        windows: (N, modalities, D, H, W), any intensities.
-
-    Returns:
-        The same shape. The standard deviation (of the population) is floored at 1/√voxels, so that a
-        window of one value alone becomes zeros.
-    """
-    voxels = windows[0, 0].numel()
-    centred = windows - windows.mean(dim=(2, 3, 4), keepdim=True)
-    deviation = centred.square().mean(dim=(2, 3, 4), keepdim=True).sqrt()
-    return centred / deviation.clamp(min=1 / math.sqrt(voxels))
-
-
-def _check_scan(name: str, scan: np.ndarray) -> np.ndarray:
-    scan = np.asarray(scan)
-    if scan.ndim != 3 or not scan.size:
-        raise ValueError(f"{name} has shape {scan.shape}; (D, H, W) was expected")
-    if scan.dtype.kind not in "fiub":
-        raise ValueError(f"{name} has values of {scan.dtype}; real numbers were expected")
-    scan = scan.astype(np.float32)
-    if not np.isfinite(scan).all():
-        raise ValueError(f"{name} of shape {scan.shape} holds values that are not finite numbers")
-    return scan

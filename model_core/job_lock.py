@@ -13,10 +13,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from model_core.errors import UserError
+from model_core.processes import UNKNOWN, start_of
 
 BEAT_SECONDS = 60.0  # the holder touches its lock this often
 STALE_SECONDS = 900.0  # a lock of another machine that was not touched for so long is of a process that is gone
-UNKNOWN = "unknown"
 
 
 class LockedError(UserError):
@@ -37,7 +37,7 @@ def locked(path: Path, purpose: str) -> Iterator[None]:
         LockedError: a process that runs holds it.
     """
     pid = os.getpid()
-    token = {"pid": pid, "host": socket.gethostname(), "started": _start_of(pid), "id": uuid.uuid4().hex}
+    token = {"pid": pid, "host": socket.gethostname(), "started": start_of(pid), "id": uuid.uuid4().hex}
     _take(path, token, purpose)
     ended = threading.Event()
     beat = threading.Thread(target=_keep_fresh, args=(path, ended), daemon=True)
@@ -87,7 +87,7 @@ def _read(path: Path) -> dict[str, object] | None:
 
 def _is_stale(path: Path, holder: dict[str, object], own: Path) -> bool:
     if holder.get("host") == socket.gethostname() and isinstance(holder.get("pid"), int):
-        started = _start_of(holder["pid"])
+        started = start_of(holder["pid"])
         if started != holder.get("started"):
             return True
         if started != UNKNOWN:
@@ -110,29 +110,6 @@ def _remove_stale(path: Path, holder: dict[str, object] | None) -> None:
         with contextlib.suppress(FileExistsError):
             os.link(aside, path)
     aside.unlink()
-
-
-def _start_of(pid: int) -> str | None:
-    """When a process of this machine started, so that another one of the same number is told apart; None: it is gone.
-
-    Only Linux tells it; elsewhere it is unknown while the process runs.
-    """
-    if Path("/proc/self/stat").exists():
-        try:
-            stat = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
-        except OSError:
-            return None
-        state, *fields = stat.rpartition(")")[2].split()  # the third field and those after it
-        return None if state in ("Z", "X") else fields[18]
-    if os.name == "nt":  # where signal 0 would end the process
-        return UNKNOWN
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return None
-    except PermissionError:
-        pass
-    return UNKNOWN
 
 
 def _keep_fresh(path: Path, ended: threading.Event) -> None:

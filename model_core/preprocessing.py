@@ -106,8 +106,10 @@ class PreparedPair:
             native = self.probabilities_to_native(probabilities) if with_probabilities else None
             return self.labels_to_native(labels), native
         native = self.probabilities_to_native(probabilities)
-        # Of equal probabilities the lower label.
-        return np.argmax(native, axis=0).astype(np.uint8), native if with_probabilities else None
+        native_labels = np.empty(native.shape[1:], dtype=np.uint8)
+        for index, slab in enumerate(native.swapaxes(0, 1)):  # by slabs, for places of the largest take 8 bytes each
+            native_labels[index] = np.argmax(slab, axis=0)  # of equal probabilities the lower label
+        return native_labels, native if with_probabilities else None
 
     def _check_shape(self, name: str, shape: tuple[int, ...]) -> None:
         if tuple(shape) != self.grid.shape:
@@ -153,6 +155,11 @@ def prepare_pair(
     network_t1, share_of_brain = _sample(t1, brain, t1, grid)
     network_t2, share_of_t2 = _sample(t2, _fill_cavities(t2.array != 0), t1, grid)
     network_mask = share_of_brain >= 0.5
+    if not network_mask.any():
+        raise UserError(
+            f"The brain in T1 ({t1.path}, {t1.description}) fills no voxel of 1 mm; expected that of a head; correct "
+            "the voxel size in the header, or give a brain mask (--mask)."
+        )
     _check_overlap(t1, t2, float((share_of_t2[network_mask] >= 0.5).mean()), align_t2)
     if bias_correction:
         begin("correcting")
@@ -181,6 +188,8 @@ def _sample(scan: Volume, inside: np.ndarray, t1: Volume, grid: NetworkGrid) -> 
 def _find_brain(t1: Volume) -> np.ndarray:
     """Return where a skull-stripped T1 is not 0, cavities included; refuse a scan that does not look stripped."""
     nonzero = t1.array != 0
+    if not nonzero.any():
+        raise UserError(f"T1 ({t1.path}) is 0 everywhere; expected a brain; check the export.")
     share = float(nonzero.mean())
     touches = any(nonzero.take(end, axis).any() for axis in range(3) for end in (0, -1))
     if share > LARGEST_NONZERO_SHARE or touches:

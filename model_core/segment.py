@@ -37,6 +37,7 @@ from model_core.errors import UserError
 from model_core.evaluate import onto_grid_of
 from model_core.figures import draw_segmentation
 from model_core.inference import Segmenter
+from model_core.memory import check_can_prepare, fit_memory, gigabytes
 from model_core.metrics import CONVENTIONS, TissueScore, format_scores, score_tissues, tissue_volumes
 from model_core.model_card import DEFAULT_WEIGHTS
 from model_core.preprocessing import PreparedPair, prepare_pair
@@ -63,6 +64,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Read, check, segment, write, report; see the top of this file."""
     options = _parse(arguments)
     _check_paths(options)
+    if options.max_memory:
+        repairs = options.align_t2 or options.bias_correction
+        check_can_prepare(options.max_memory, options.t1, options.t2, repairs=repairs)
     t1, t2 = read_volume(options.t1), read_volume(options.t2)
     mask = read_mask(options.mask) if options.mask else None
     reference = read_labels(options.reference) if options.reference else None
@@ -78,6 +82,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     how = "interpolated" if pair.grid.is_interpolated else "only reoriented and cropped"
     print(f"Network grid: {'×'.join(map(str, pair.t1.shape))} voxels at 1 mm, {how}", flush=True)
 
+    if options.max_memory:
+        print(fit_memory(options.max_memory, segmenter, pair, with_probabilities=options.probabilities is not None))
     segmentation, stages = _segment(segmenter, pair, options.step)
     labels, probabilities = pair.result_to_native(
         segmentation.labels, segmentation.probabilities, with_probabilities=options.probabilities is not None
@@ -114,6 +120,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--mask", type=Path, help="brain mask; needed where the scans are not skull-stripped")
     add("--align-t2", action="store_true", help="first move T2 onto T1, rigidly, by mutual information")
     add("--bias-correction", action="store_true", help="first correct both scans' bias fields by N4")
+    add("--max-memory", type=gigabytes, metavar="GB", help="most memory that this process may take, in 10⁹ bytes")
     add("--iseg-values", action="store_true", help="write 0, 10, 150, 250 as iSeg does, instead of 0, 1, 2, 3")
     add("--probabilities", type=Path, metavar="DIR", help="also write each class's probabilities into this folder")
     add("--picture", type=Path, metavar="PNG", help="also draw slices of the scans, the labels and the reference")
@@ -183,8 +190,13 @@ def _segment(segmenter: Segmenter, pair: PreparedPair, step: int) -> tuple[Segme
     stages: list[Stage] = []
     began = time.monotonic()
     with tqdm(desc="Segmenting", bar_format=BAR_FORMAT, disable=None) as bar:
+        told = 0
 
         def show(progress: Progress) -> None:
+            nonlocal told
+            for notice in progress.notices[told:]:
+                bar.write(notice, file=sys.stderr)
+            told = len(progress.notices)
             bar.total = progress.windows_total
             bar.set_postfix_str(f"step {progress.stage_step}, {progress.seconds_left:.0f} s left", refresh=False)
             bar.update(progress.windows_done - bar.n)

@@ -19,6 +19,7 @@ from torch import Tensor
 from model_core.tissues import BACKGROUND, NUM_CLASSES
 from model_core.windows import plan_stages
 
+SLAB = 16  # voxels
 FINEST_UNIT = 2**-24  # of a probability; float32 knows no finer ones near 1
 
 
@@ -32,6 +33,7 @@ class Progress:
         seconds_left: time that the remaining runs take at the pace so far.
         stage_step: overlap step of the grid that is being filled.
         step_reached: overlap step of the last complete grid, 0 before the first.
+        notices: sentences on what had to change since the beginning, as where a GPU's memory did not suffice.
     """
 
     windows_done: int
@@ -39,6 +41,7 @@ class Progress:
     seconds_left: float
     stage_step: int
     step_reached: int
+    notices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,7 @@ class Segmentation:
             coarsest grid was complete.
         windows_done: as in ``Progress``.
         windows_total: as in ``Progress``.
+        notices: as in ``Progress``.
     """
 
     labels: np.ndarray
@@ -61,6 +65,7 @@ class Segmentation:
     step_reached: int
     windows_done: int
     windows_total: int
+    notices: tuple[str, ...] = ()
 
 
 class SegmentationJob:
@@ -80,6 +85,7 @@ class SegmentationJob:
         has_blank: whether ``blank_answer`` must be set before ``begin``.
         blank_answer: (4, w, w, w), the probabilities of a window of zeros.
         step_reached: set by whoever completes a stage.
+        notices: sentences of whoever has to change something on the way.
     """
 
     def __init__(
@@ -95,8 +101,9 @@ class SegmentationJob:
         self.window = window
         self.inside = tuple(slice(side) for side in t1.shape)
         padding = [(0, max(window - side, 0)) for side in t1.shape]
-        scans = np.stack([np.pad(t1, padding), np.pad(t2, padding)])
         brain = np.pad(brain, padding)
+        scans = np.zeros((2, *brain.shape), dtype=np.float32)
+        scans[:, *self.inside] = t1, t2
         self.stages = plan_stages(brain.shape, window, step)
         # All windows of zeros alone share one answer.
         filled = [_windows_with(scans.any(axis=0), stage.starts, window) for stage in self.stages]
@@ -113,7 +120,15 @@ class SegmentationJob:
         self.counts = torch.zeros(brain.shape, dtype=torch.int32, device=device)
         self._unit = _unit_of_sums(np.concatenate([stage.starts for stage in self.stages]), window)
         self.windows_done, self.runs_done, self.step_reached = 0, 0, 0
+        self.notices: list[str] = []
         self._began = time.monotonic()
+
+    def move_to(self, device: torch.device) -> None:
+        """Go on, with the sums so far, on another device."""
+        self.scans, self.brain = self.scans.to(device), self.brain.to(device)
+        self.sums, self.counts = self.sums.to(device), self.counts.to(device)
+        if self.blank_answer is not None:
+            self.blank_answer = self.blank_answer.to(device)
 
     def windows(self, starts: np.ndarray) -> Tensor:
         """(n, 3) first voxels -> (n, 2, w, w, w) intensities."""
@@ -153,6 +168,7 @@ class SegmentationJob:
             seconds_left=runs_left * seconds_a_run,
             stage_step=self.stages[index].step,
             step_reached=self.step_reached,
+            notices=tuple(self.notices),
         )
 
     @property
@@ -161,22 +177,27 @@ class SegmentationJob:
 
     def labels(self) -> np.ndarray:
         """The label map so far; a voxel without an answer has zero sums and so is background."""
-        labels = self.sums.argmax(dim=0).to(torch.uint8).masked_fill_(~self.brain, BACKGROUND.label)
-        return labels[self.inside].cpu().numpy()
+        # Slab by slab: the place of the largest takes twice the memory of what is compared.
+        labels = torch.cat([slab.argmax(dim=0).to(torch.uint8) for slab in self.sums.split(SLAB, dim=1)])
+        return labels.masked_fill_(~self.brain, BACKGROUND.label)[self.inside].cpu().numpy()
 
     def result(self) -> Segmentation:
-        """Labels, and the means of the answers."""
-        means = torch.empty(self.sums.shape)
+        """Labels, and the means of the answers; their memory is that of the sums, so the job is at its end."""
+        labels = self.labels()
+        self.move_to(torch.device("cpu"))
+        self.scans = torch.empty(0)
         divisor = self.counts.clamp(min=1) / self._unit
+        means = self.sums.view(torch.float32)
         for mean, class_sums in zip(means, self.sums, strict=True):
             mean.copy_(class_sums / divisor)
-        means[BACKGROUND.label].masked_fill_((self.counts == 0).cpu(), 1)
+        means[BACKGROUND.label].masked_fill_(self.counts == 0, 1)
         return Segmentation(
-            labels=self.labels(),
+            labels=labels,
             probabilities=np.ascontiguousarray(means[:, *self.inside].numpy()),
             step_reached=self.step_reached,
             windows_done=self.windows_done,
             windows_total=self.windows_total,
+            notices=tuple(self.notices),
         )
 
 
@@ -209,3 +230,36 @@ def _windows_with(voxels: np.ndarray, starts: np.ndarray, window: int) -> np.nda
         at = tuple((low, high)[upper][axis] for axis, upper in enumerate(corner))
         counts += (-1) ** (3 - sum(corner)) * table[at]
     return counts > 0
+
+
+def check_scan(name: str, scan: np.ndarray) -> np.ndarray:
+    """Return a scan (D, H, W) as float32; of that type it is not copied.
+
+    Raises:
+        ValueError: it has other dimensions, or values that are not finite real numbers.
+    """
+    scan = np.asarray(scan)
+    if scan.ndim != 3 or not scan.size:
+        raise ValueError(f"{name} has shape {scan.shape}; (D, H, W) was expected")
+    if scan.dtype.kind not in "fiub":
+        raise ValueError(f"{name} has values of {scan.dtype}; real numbers were expected")
+    scan = scan.astype(np.float32, copy=False)
+    if not np.isfinite(scan).all():
+        raise ValueError(f"{name} of shape {scan.shape} holds values that are not finite numbers")
+    return scan
+
+
+def standardise_windows(windows: Tensor) -> Tensor:
+    """Give every window mean 0 and standard deviation 1 in each modality, in training and in inference.
+
+    Args:
+        windows: (N, modalities, D, H, W), any intensities.
+
+    Returns:
+        The same shape. The standard deviation (of the population) is floored at 1/√voxels, so that a
+        window of one value alone becomes zeros.
+    """
+    voxels = windows[0, 0].numel()
+    centred = windows - windows.mean(dim=(2, 3, 4), keepdim=True)
+    deviation = centred.square().mean(dim=(2, 3, 4), keepdim=True).sqrt()
+    return centred / deviation.clamp(min=1 / math.sqrt(voxels))

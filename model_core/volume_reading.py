@@ -11,8 +11,8 @@ import gzip
 import logging
 import math
 import os
-import zlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,8 @@ from nibabel.spm2analyze import Spm2AnalyzeHeader
 from nibabel.spm99analyze import Spm99AnalyzeHeader
 
 from model_core.errors import UserError
+from model_core.itk_headers import DEFLATE_BEST_RATIO, read_text_header
+from model_core.volume_faults import half_missing, truncated
 
 NIFTI_SUFFIXES = (".nii", ".nii.gz")
 PAIR_SUFFIXES = (".hdr", ".img", ".hdr.gz", ".img.gz")
@@ -32,7 +34,7 @@ ITK_SUFFIXES = (".nrrd", ".nhdr", ".mha", ".mhd")
 READABLE_SUFFIXES = (*NIFTI_SUFFIXES, *PAIR_SUFFIXES, *ITK_SUFFIXES)
 
 MAX_VOXELS = 800**3  # 0.25 mm over a head; more than that is a damaged header, not a brain scan
-DEFLATE_BEST_RATIO = 1032  # zlib packs no more than this many bytes into one
+LARGEST_TAIL_BYTES = 64 << 20  # that may follow the voxels in a packed file
 
 # NIfTI-1 pairs and Analyze share the suffixes; the order is nibabel's own: the more telling header first.
 _PAIR_HEADERS = (Nifti1PairHeader, Nifti2PairHeader, Spm2AnalyzeHeader, Spm99AnalyzeHeader, AnalyzeHeader)
@@ -72,10 +74,28 @@ def load(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
     """
     _check_is_file(path)
     suffix = suffix_of(path)
+    with _told_in_a_sentence(path, suffix):
+        return _load_itk(Path(path)) if suffix in ITK_SUFFIXES else _load_nibabel(Path(path), suffix)
+
+
+def shape_of(path: str | Path) -> tuple[int, int, int]:
+    """Return the shape (I, J, K) that the header of a volume promises; no voxel is read.
+
+    Raises:
+        UserError: as `load`, for what the header shows.
+    """
+    _check_is_file(path)
+    suffix = suffix_of(path)
+    with _told_in_a_sentence(path, suffix):
+        return (
+            _read_itk_header(Path(path))[1] if suffix in ITK_SUFFIXES else _read_nifti_header(Path(path), suffix).shape
+        )
+
+
+@contextlib.contextmanager
+def _told_in_a_sentence(path: str | Path, suffix: str) -> Iterator[None]:
     try:
-        if suffix in ITK_SUFFIXES:
-            return _load_itk(Path(path))
-        return _load_nibabel(Path(path), suffix)
+        yield
     except (UserError, MemoryError):
         raise
     except PermissionError as error:
@@ -122,7 +142,16 @@ def _check_shape_and_type(path: Path, shape: tuple[int, ...], type_name: str, is
 # ---- NIfTI and Analyze -------------------------------------------------------------------------------------
 
 
-def _load_nibabel(path: Path, suffix: str) -> tuple[np.ndarray, np.ndarray]:
+@dataclass(frozen=True)
+class _NiftiFile:
+    """A NIfTI or Analyze header that has passed the checks, and the file of its voxels."""
+
+    header: Any
+    shape: tuple[int, int, int]
+    image_path: Path
+
+
+def _read_nifti_header(path: Path, suffix: str) -> _NiftiFile:
     single = suffix in NIFTI_SUFFIXES
     header_path, image_path = (path, path) if single else _find_pair(path, suffix)
     with _open(header_path) as stream:
@@ -141,9 +170,14 @@ def _load_nibabel(path: Path, suffix: str) -> tuple[np.ndarray, np.ndarray]:
     is_real = data_type.fields is None and data_type.kind in "iuf"
     type_name = "RGB" if data_type.fields else str(data_type)
     shape = _check_shape_and_type(header_path, tuple(int(side) for side in header.get_data_shape()), type_name, is_real)
-    offset = int(header.get_data_offset())
-    content = _read_exactly(image_path, offset + math.prod(shape) * data_type.itemsize)
-    array = np.frombuffer(content, dtype=data_type, offset=offset).reshape(shape, order="F")
+    return _NiftiFile(header, shape, image_path)
+
+
+def _load_nibabel(path: Path, suffix: str) -> tuple[np.ndarray, np.ndarray]:
+    file = _read_nifti_header(path, suffix)
+    header, data_type, offset = file.header, file.header.get_data_dtype(), int(file.header.get_data_offset())
+    content = _read_exactly(file.image_path, offset + math.prod(file.shape) * data_type.itemsize)
+    array = np.frombuffer(content, dtype=data_type, offset=offset).reshape(file.shape, order="F")
     slope, intercept = header.get_slope_inter()
     if slope not in (None, 1.0) or intercept not in (None, 0.0):
         array = array * float(slope or 1.0) + float(intercept or 0.0)
@@ -171,14 +205,10 @@ def _find_pair(path: Path, suffix: str) -> tuple[Path, Path]:
         names = [f"{stem}{kind}", f"{stem}{kind}.gz", f"{stem}{kind.upper()}"]
         found = [path.with_name(name) for name in names if path.with_name(name).is_file()]
         if not found:
-            raise _half_missing(path, path.with_name(names[0]))
+            raise half_missing(path, path.with_name(names[0]))
         return found[0]
 
     return partner(".hdr"), partner(".img")
-
-
-def _half_missing(path: Path, missing: Path) -> UserError:
-    return UserError(f"{path} is half of a pair and {missing} is missing; put both files into one folder.")
 
 
 def _open(path: Path) -> Any:
@@ -186,29 +216,31 @@ def _open(path: Path) -> Any:
 
 
 def _read_exactly(path: Path, count: int) -> np.ndarray:
-    """Read ``count`` bytes; a packed file is read to its end, so that its checksum is checked too."""
+    """Read ``count`` bytes; a packed file is read to its end, so that its checksum is checked too.
+
+    Little may come after the voxels: a small file can unpack to more than a lifetime has seconds for.
+    """
     packed = path.name.lower().endswith(".gz")
     on_disk = os.path.getsize(path)
     if on_disk * (DEFLATE_BEST_RATIO if packed else 1) < count:
-        raise _truncated(path, count, f"{on_disk:,}{' packed' if packed else ''}")
+        raise truncated(path, count, f"{on_disk:,}{' packed' if packed else ''}")
     content = np.empty(count, dtype=np.uint8)
     filled = 0
     with _open(path) as stream:
         while filled < count:
             read = stream.readinto(memoryview(content)[filled : filled + (1 << 24)])
             if not read:
-                raise _truncated(path, count, f"{filled:,}")
+                raise truncated(path, count, f"{filled:,}")
             filled += read
-        while packed and stream.read(1 << 20):
-            pass
+        left = LARGEST_TAIL_BYTES
+        while packed and (read := len(stream.read(1 << 20))):
+            left -= read
+            if left < 0:
+                raise UserError(
+                    f"{path} goes on for more than {LARGEST_TAIL_BYTES >> 20} MB after the {count:,} bytes that its "
+                    "header promises; expected its end; the header is damaged, export the file again."
+                )
     return content
-
-
-def _truncated(path: Path, expected: int, found: str) -> UserError:
-    return UserError(
-        f"{path} holds {found} bytes but its header promises {expected:,}; the file is truncated or damaged; "
-        "copy or export it again."
-    )
 
 
 # ---- NRRD and MetaImage ------------------------------------------------------------------------------------
@@ -227,7 +259,9 @@ def silent_libraries() -> Iterator[None]:
             os.close(kept)
 
 
-def _load_itk(path: Path) -> tuple[np.ndarray, np.ndarray]:
+def _read_itk_header(path: Path) -> tuple[sitk.ImageFileReader, tuple[int, int, int]]:
+    """Return a reader that knows the file, whose header has passed the checks, and the shape."""
+    header = read_text_header(path)
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
     with silent_libraries():
@@ -236,7 +270,12 @@ def _load_itk(path: Path) -> tuple[np.ndarray, np.ndarray]:
     is_real = reader.GetNumberOfComponents() == 1 and "complex" not in type_name and "label" not in type_name
     shape = _check_shape_and_type(path, tuple(int(side) for side in reader.GetSize()), type_name, is_real)
     bytes_a_voxel = sitk.Image([1, 1], reader.GetPixelID()).GetSizeOfPixelComponent()
-    _check_itk_file_holds(path, math.prod(shape) * bytes_a_voxel)
+    header.check_holds(math.prod(shape), bytes_a_voxel)
+    return reader, shape
+
+
+def _load_itk(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    reader, shape = _read_itk_header(path)
     with silent_libraries():
         image = reader.Execute()
     array = sitk.GetArrayFromImage(image).T.reshape(shape)
@@ -247,49 +286,3 @@ def _load_itk(path: Path) -> tuple[np.ndarray, np.ndarray]:
     affine[:3, :3] = direction * np.asarray(image.GetSpacing()[:3])
     affine[:3, 3] = image.GetOrigin()[:3]
     return array, LPS_TO_RAS @ affine
-
-
-def _check_itk_file_holds(path: Path, count: int) -> None:
-    """Compare what the header promises with the bytes that are there; ITK fills what is missing with anything."""
-    fields, start = _read_text_header(path)
-    data_path = path
-    named = fields.get("data file") or fields.get("datafile") or fields.get("elementdatafile", "LOCAL")
-    if named.upper().startswith("LIST") or "%" in named:
-        raise UserError(f"{path} spreads its voxels over several files; expected one file; convert it to .nii.gz.")
-    if named.upper() != "LOCAL":
-        data_path, start = path.parent / named, 0
-        if not data_path.is_file():
-            raise _half_missing(path, data_path)
-    encoding = "gzip" if fields.get("compresseddata", "").lower() == "true" else fields.get("encoding", "raw").lower()
-    if encoding in ("raw", "gz", "gzip"):
-        found = _count_bytes(data_path, start, encoding != "raw", count)
-        if found < count:
-            raise _truncated(data_path, count, f"{found:,}")
-
-
-def _read_text_header(path: Path) -> tuple[dict[str, str], int]:
-    """Return the fields of a NRRD or MetaImage header, names in lower case, and where the header ends."""
-    fields: dict[str, str] = {}
-    with open(path, "rb") as stream:
-        is_nrrd = stream.read(4) == b"NRRD"
-        while line := stream.readline(1 << 12):
-            name, found, value = line.decode("latin-1").partition(":" if is_nrrd else "=")
-            if found:
-                fields[name.strip().lower()] = value.lstrip("=").strip()  # NRRD's own fields may be set by :=
-            if (is_nrrd and not line.strip()) or name.strip() == "ElementDataFile":
-                break
-        return fields, stream.tell()
-
-
-def _count_bytes(path: Path, start: int, packed: bool, enough: int) -> int:
-    """Return how many bytes lie behind ``start``, unpacked; counting ends soon after ``enough``."""
-    on_disk = os.path.getsize(path) - start
-    if not packed or on_disk * DEFLATE_BEST_RATIO < enough:
-        return on_disk
-    unpacker = zlib.decompressobj(wbits=47)  # 47: zlib or gzip, as the bytes say
-    counted = 0
-    with open(path, "rb") as stream:
-        stream.seek(start)
-        while counted < enough and (block := stream.read(1 << 16)):
-            counted += len(unpacker.decompress(block))
-    return counted

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -15,10 +16,14 @@ import numpy as np
 import SimpleITK as sitk
 
 from model_core.errors import UserError
+from model_core.itk_headers import check_name
+from model_core.processes import start_of, this_machine
 from model_core.volume_reading import ITK_SUFFIXES, LPS_TO_RAS, NIFTI_SUFFIXES, load, silent_libraries, suffix_of
 
 WRITABLE_SUFFIXES = (*NIFTI_SUFFIXES, ".hdr", ".img", *ITK_SUFFIXES)
 LARGEST_SHEAR = 1e-4  # cosine between two axes; rounding of float32 affines stays far below
+PARTIAL = ".partial-"  # temporary folders: this, the place, process and start of who writes, and a random end
+STALE_SECONDS = 86_400.0  # a temporary folder of another machine that was not touched for so long is of nobody
 ALIGNED = 2  # NIfTI's code for coordinates aligned to another file: those of the T1 scan
 
 
@@ -29,7 +34,8 @@ def replace_when_complete(path: str | Path) -> Iterator[Path]:
     The temporary path has the final name, in a hidden folder beside it, so that writers which look at
     the suffix, or put the name of one file into another, do the right thing. All files written into
     that folder move; the one named ``path`` moves last. On any error, and when the user stops, the
-    folder is removed and what stood at ``path`` is as it was.
+    folder is removed and what stood at ``path`` is as it was. A process that is killed leaves its folder
+    behind; whoever writes beside it next removes it.
 
     Raises:
         UserError: the folder is missing or may not be written to, the disk is full.
@@ -37,7 +43,7 @@ def replace_when_complete(path: str | Path) -> Iterator[Path]:
     target = Path(os.path.realpath(path))
     _check_target(path, target)
     try:
-        folder = Path(tempfile.mkdtemp(prefix=".partial-", dir=target.parent))
+        folder = _make_temporary_folder(target.parent)
     except OSError as error:
         raise _cannot_write(path, error) from error
     try:
@@ -64,9 +70,31 @@ def check_can_write(path: str | Path, suffixes: tuple[str, ...] = WRITABLE_SUFFI
     target = Path(os.path.realpath(path))
     _check_target(path, target)
     try:
-        os.rmdir(tempfile.mkdtemp(prefix=".partial-", dir=target.parent))
+        _make_temporary_folder(target.parent).rmdir()
     except OSError as error:
         raise _cannot_write(path, error) from error
+
+
+def _make_temporary_folder(parent: Path) -> Path:
+    """Make a folder that tells whose it is, and remove those of processes that are gone."""
+    pid = os.getpid()
+    folder = Path(tempfile.mkdtemp(prefix=f"{PARTIAL}{this_machine()}-{pid}-{start_of(pid)}-", dir=parent))
+    now = folder.stat().st_mtime  # the clock of the disk, for those of two machines may differ
+    for other in parent.glob(f"{PARTIAL}*"):
+        with contextlib.suppress(OSError):  # it may have come to its end meanwhile
+            if other.is_dir() and _is_left_over(other.name, now - other.stat().st_mtime):
+                shutil.rmtree(other, ignore_errors=True)
+    return folder
+
+
+def _is_left_over(name: str, age: float) -> bool:
+    """Say whether a temporary folder, not touched for ``age`` seconds, is of a process that is gone."""
+    match re.fullmatch(re.escape(PARTIAL) + r"([0-9a-f]{8})-(\d+)-(\w+)-\w+", name):
+        case None:
+            return False  # of another program
+        case whose if whose[1] == this_machine():
+            return start_of(int(whose[2])) != whose[3]
+    return age > STALE_SECONDS
 
 
 def _check_target(path: str | Path, target: Path) -> None:
@@ -116,6 +144,7 @@ def write_volume(path: str | Path, array: np.ndarray, affine: np.ndarray) -> Non
     array = array.astype(np.uint8) if array.dtype == bool else array
     affine = np.asarray(affine, dtype=np.float64)
     suffix = suffix_of(path, WRITABLE_SUFFIXES)
+    check_name(Path(os.path.realpath(path)))
     with replace_when_complete(path) as temporary:
         if suffix in ITK_SUFFIXES:
             _save_itk(path, temporary, array, affine)

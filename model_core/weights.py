@@ -109,7 +109,7 @@ def _facts(network: SegmentationNetwork) -> dict[str, Any]:
 
 def _named_network(path: Path, card: dict[str, Any]) -> SegmentationNetwork:
     name, channels, classes = card.get("network"), card.get("in_channels"), card.get("num_classes")
-    if name not in NETWORKS:
+    if not isinstance(name, str) or name not in NETWORKS:
         raise UserError(
             f"The weights file {path} names the network {name!r}; one of {', '.join(NETWORKS)} was expected; "
             f"{SET_RIGHT}."
