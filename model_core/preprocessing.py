@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from model_core.corrections import align_rigidly, correct_bias
+from model_core.alignment import align_rigidly
+from model_core.corrections import correct_bias
 from model_core.errors import UserError
 from model_core.grid_size import MARGIN, SPACING_TOLERANCE_MM
 from model_core.network_grid import LARGEST_BRAIN_MM, NetworkGrid, bounding_box
@@ -150,7 +151,7 @@ def prepare_pair(
     grid = NetworkGrid.around(t1, brain)
     if align_t2:
         begin("aligning")
-        t2 = align_rigidly(t2, t1, brain)
+        t2 = align_rigidly(t2, t1, brain).t2
         begin("preparing")
     network_t1, share_of_brain = _sample(t1, brain, t1, grid)
     network_t2, share_of_t2 = _sample(t2, _fill_cavities(t2.array != 0), t1, grid)

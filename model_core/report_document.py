@@ -86,15 +86,22 @@ def write_document(folder: Path, title: str, parts: Sequence[Part]) -> Path:
         if isinstance(part, Picture):
             with replace_when_complete(pictures / f"{part.name}.png") as temporary:
                 temporary.write_bytes(part.png)
-    body = "\n".join(map(_html, parts))
-    page = (
-        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>'
-        f"<style>{STYLE}</style></head>\n<body>\n{body}\n</body></html>\n"
-    )
-    for name, content in (("report.md", "\n\n".join(map(_markdown, parts)) + "\n"), ("report.html", page)):
+    for name, content in (
+        ("report.md", "\n\n".join(map(_markdown, parts)) + "\n"),
+        ("report.html", page_of(title, parts)),
+    ):
         with replace_when_complete(folder / name) as temporary:
             temporary.write_text(content, encoding="utf-8")
     return folder / "report.html"
+
+
+def page_of(title: str, parts: Sequence[Part]) -> str:
+    """Return one HTML page that holds its pictures."""
+    body = "\n".join(map(_html, parts))
+    return (
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>'
+        f"<style>{STYLE}</style></head>\n<body>\n{body}\n</body></html>\n"
+    )
 
 
 def _html(part: Part) -> str:

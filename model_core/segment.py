@@ -7,23 +7,24 @@ Examples::
         --reference reference.nii.gz --scores scores.json --picture segmentation.png
     python model_core/segment.py --t1 head_t1.nrrd --t2 head_t2.nrrd --mask brain.nrrd --align-t2 --bias-correction \\
         --output segmentation.nrrd --probabilities probabilities
+    python model_core/segment.py --raw --t1 T1w.nii.gz --t2 T2w.nii.gz --output segmentation.nii.gz --report report.html
 
-The scans are skull-stripped (0 outside the brain) or come with --mask. The label map lies on T1's own grid, voxel by
-voxel: 0 background, 1 CSF, 2 gray matter, 3 white matter. Files: NIfTI, Analyze, NRRD, MetaImage, by their suffix.
+The scans are skull-stripped (0 outside the brain) or come with --mask. With --raw they are as converted from DICOM:
+the bias is corrected, T2 aligned, and the brain extracted by HD-BET or SynthStrip if one is installed. The label map
+lies on T1's own grid, voxel by voxel: 0 background, 1 CSF, 2 gray matter, 3 white matter. Beside it a .json file says
+how it was made and holds the warnings of the checks, which are also printed. Files: NIfTI, Analyze, NRRD, MetaImage,
+by their suffix.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import os
 import re
 import signal
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from operator import attrgetter
 from pathlib import Path
 
 if __package__ in (None, ""):
@@ -32,26 +33,30 @@ if __package__ in (None, ""):
 import numpy as np
 from tqdm import tqdm
 
+from model_core.brain_extraction import AUTO, TOOL_NAMES
 from model_core.command_line import run_command
+from model_core.devices import choose_device
 from model_core.errors import UserError
 from model_core.evaluate import onto_grid_of
-from model_core.figures import draw_segmentation
+from model_core.findings import Finding
 from model_core.inference import Segmenter
 from model_core.memory import check_can_prepare, fit_memory, gigabytes
-from model_core.metrics import CONVENTIONS, TissueScore, format_scores, score_tissues, tissue_volumes
+from model_core.metrics import TissueScore, score_tissues, tissue_volumes
 from model_core.model_card import DEFAULT_WEIGHTS
 from model_core.preprocessing import PreparedPair, prepare_pair
+from model_core.quality import OLDEST_MONTHS, check_result, check_scans
+from model_core.raw_report import write_report
+from model_core.raw_scans import SKIPPABLE, STEPS, RawOptions, RawScans, prepare_raw
+from model_core.segment_outputs import Stage, check_paths, draw, probability_paths, tell, write_scores
 from model_core.segmentation_job import Progress, Segmentation
-from model_core.tissues import CLASSES, TISSUES
+from model_core.sidecar import describe_weights, write_sidecar
+from model_core.tissues import CLASSES
 from model_core.volumes import (
     Volume,
-    check_can_write,
     have_same_grid,
     read_labels,
     read_mask,
     read_volume,
-    replace_when_complete,
-    resample,
     write_volume,
 )
 from model_core.weights import load_weights, window_of
@@ -63,9 +68,9 @@ BAR_FORMAT = "{desc} {percentage:3.0f}% |{bar}| {n_fmt}/{total_fmt} windows, {el
 def main(arguments: Sequence[str] | None = None) -> None:
     """Read, check, segment, write, report; see the top of this file."""
     options = _parse(arguments)
-    _check_paths(options)
+    check_paths(options)
     if options.max_memory:
-        repairs = options.align_t2 or options.bias_correction
+        repairs = options.raw or options.align_t2 or options.bias_correction
         check_can_prepare(options.max_memory, options.t1, options.t2, repairs=repairs)
     t1, t2 = read_volume(options.t1), read_volume(options.t2)
     mask = read_mask(options.mask) if options.mask else None
@@ -76,7 +81,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     segmenter = Segmenter(network, window=window, device=options.device)
     print(f"T1 {options.t1}: {t1.description}\nT2 {options.t2}: {t2.description}", flush=True)
 
-    pair = prepare_pair(t1, t2, mask, align_t2=options.align_t2, bias_correction=options.bias_correction)
+    raw = _make_ready(options, t1, t2, mask) if options.raw else None
+    if raw is None:
+        pair = prepare_pair(t1, t2, mask, align_t2=options.align_t2, bias_correction=options.bias_correction)
+    else:
+        pair = prepare_pair(raw.t1, raw.t2, raw.mask)
+    warnings = check_scans(t1, t2 if raw is None else raw.t2, pair)
     if reference is not None:
         onto_grid_of(reference, Volume(pair.grid.brain.astype(np.uint8), t1.affine, t1.path))  # or says what is wrong
     how = "interpolated" if pair.grid.is_interpolated else "only reoriented and cropped"
@@ -84,17 +94,67 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     if options.max_memory:
         print(fit_memory(options.max_memory, segmenter, pair, with_probabilities=options.probabilities is not None))
+    began = time.monotonic()
     segmentation, stages = _segment(segmenter, pair, options.step)
+    seconds = time.monotonic() - began
+    warnings += [Finding("gpu-memory", notice) for notice in segmentation.notices]
     labels, probabilities = pair.result_to_native(
         segmentation.labels, segmentation.probabilities, with_probabilities=options.probabilities is not None
     )
+    warnings += check_result(Volume(labels, t1.affine, str(options.output)), options.age_months)
     rows = _score(Volume(labels, t1.affine, str(options.output)), reference)
     _write(options, t1, labels, probabilities)
+    volumes = tissue_volumes(labels, t1.spacing)
     if options.scores:
-        _write_scores(options, card, tissue_volumes(labels, t1.spacing), rows, stages)
+        write_scores(options, card, volumes, rows, stages)
     if options.picture:
-        _draw(options, pair, segmentation, reference, rows)
-    _report(options, tissue_volumes(labels, t1.spacing), rows, stages)
+        draw(options.picture, options, pair, segmentation, reference, rows)
+    content = {
+        "sources": {name: _text(vars(options)[name]) for name in ("t1", "t2", "mask")},
+        "weights": describe_weights(options.weights, card["network"]),
+        "step": options.step,
+        "device": str(choose_device(options.device)),
+        "raw": options.raw,
+        "raw_steps": [step.as_dict() for step in raw.steps] if raw else [],
+        "age_months": options.age_months,
+        "volumes_ml": volumes,
+        "windows": segmentation.windows_done,
+        "seconds": round(seconds, 1),
+        "tissues": [row.as_dict() for row in rows],
+    }
+    write_sidecar(options.output, content, warnings)
+    if options.report:
+        with tempfile.TemporaryDirectory() as folder:
+            draw(Path(folder) / "result.png", options, pair, segmentation, reference, rows)
+            picture = (Path(folder) / "result.png").read_bytes()
+        write_report(options.report, content, raw.steps if raw else (), picture, warnings)
+    tell(options, volumes, rows, stages, warnings)
+
+
+def _text(path: Path | None) -> str | None:
+    return None if path is None else str(path)
+
+
+def _make_ready(options: argparse.Namespace, t1: Volume, t2: Volume, mask: Volume | None) -> RawScans:
+    """Take raw scans through their chain, with a bar that names the step."""
+    how = RawOptions(
+        skip=frozenset(options.skip),
+        brain_extraction=options.brain_extraction or AUTO,
+        gpu=choose_device(options.device).type == "cuda",
+        keep_intermediates=options.keep_intermediates,
+        pictures=options.report is not None,
+    )
+    with tqdm(total=len(STEPS), bar_format="{desc} |{bar}| {n_fmt}/{total_fmt} steps, {elapsed}", disable=None) as bar:
+
+        def begin(step: str) -> None:
+            bar.n = STEPS.index(step)
+            bar.set_description_str(step.replace("-", " ").capitalize())
+
+        raw = prepare_raw(t1, t2, mask, how, on_stage=begin)
+        bar.update(len(STEPS) - bar.n)
+    for step in raw.steps:
+        print(f"{step.name}: {step.account}", flush=True)
+    return raw
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -121,12 +181,38 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--align-t2", action="store_true", help="first move T2 onto T1, rigidly, by mutual information")
     add("--bias-correction", action="store_true", help="first correct both scans' bias fields by N4")
     add("--max-memory", type=gigabytes, metavar="GB", help="most memory that this process may take, in 10⁹ bytes")
+    add("--raw", action="store_true", help="the scans are as converted from DICOM: skull on, T2 in its own space")
+    add("--skip", nargs="+", choices=SKIPPABLE, default=[], metavar="STEP", help=f"with --raw: {', '.join(SKIPPABLE)}")
+    add("--brain-extraction", choices=TOOL_NAMES, help="with --raw and without --mask: which tool (default: auto)")
+    add(
+        "--keep-intermediates",
+        type=Path,
+        metavar="DIR",
+        help="with --raw: keep each step's scans, and the mask",
+    )
+    add("--report", type=Path, metavar="HTML", help="also write a page with pictures of each step, result and warnings")
+    add("--age-months", type=_age, metavar="AGE", help="age at the scan, 0 to 24, for the check of the volumes")
     add("--iseg-values", action="store_true", help="write 0, 10, 150, 250 as iSeg does, instead of 0, 1, 2, 3")
     add("--probabilities", type=Path, metavar="DIR", help="also write each class's probabilities into this folder")
     add("--picture", type=Path, metavar="PNG", help="also draw slices of the scans, the labels and the reference")
     add("--reference", type=Path, help="label map taken as true: print scores against it")
     add("--scores", type=Path, metavar="JSON", help="also write volumes, scores and times")
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    if options.raw and (options.align_t2 or options.bias_correction):
+        parser.error("--raw aligns T2 and corrects the bias by itself; leave out --align-t2 and --bias-correction")
+    if not options.raw and (options.skip or options.brain_extraction or options.keep_intermediates):
+        parser.error("--skip, --brain-extraction and --keep-intermediates are steps of --raw; give it, too")
+    return options
+
+
+def _age(text: str) -> float:
+    try:
+        age = float(text)
+    except ValueError:
+        age = -1.0
+    if not 0 <= age <= OLDEST_MONTHS:
+        raise argparse.ArgumentTypeError(f"{text!r} is no age; expected 0 to {OLDEST_MONTHS:g} months")
+    return age
 
 
 def _device(name: str) -> str:
@@ -135,54 +221,12 @@ def _device(name: str) -> str:
     return name
 
 
-def _check_paths(options: argparse.Namespace) -> None:
-    """Find out before minutes of work that an output cannot be written or would replace an input."""
-    outputs = {"--output": options.output, "--scores": options.scores, "--picture": options.picture}
-    outputs |= {f"--probabilities ({path.name})": path for path in _probability_paths(options)}
-    taken = {
-        os.path.realpath(path): name
-        for name, path in vars(options).items()
-        if name in ("t1", "t2", "mask", "reference", "weights") and path
-    }
-    for option, path in outputs.items():
-        if path is None:
-            continue
-        clash = taken.setdefault(os.path.realpath(path), option)
-        if clash != option:
-            raise UserError(f"{option} names {path}, which --{clash.lstrip('-')} names, too; choose another name.")
-    check_can_write(options.output)
-    if options.scores:
-        check_can_write(options.scores, ())
-    if options.picture:
-        check_can_write(options.picture, (".png",))
-    if options.probabilities and options.probabilities.is_dir():
-        check_can_write(_probability_paths(options)[0])
-    elif options.probabilities and options.probabilities.exists():
-        raise UserError(f"--probabilities {options.probabilities} is a file; expected a folder; choose another name.")
-    elif options.probabilities:
-        check_can_write(options.probabilities, ())
-
-
-def _probability_paths(options: argparse.Namespace) -> list[Path]:
-    """Return one file a class, in the order of the labels; none where none is asked for."""
-    return [options.probabilities / f"{tissue.key}.nii.gz" for tissue in CLASSES] if options.probabilities else []
-
-
 def _check_step(step: int, window: int) -> None:
     if not 1 <= step <= window:
         raise UserError(
             f"--step {step} is not possible with windows of {window} voxels; expected 1 to {window}; "
             f"take {DEFAULT_STEP} (as published), or 16 for a quicker result."
         )
-
-
-@dataclass(frozen=True)
-class Stage:
-    """A grid of windows that is complete: its overlap step, the windows that it added, and its seconds."""
-
-    step: int
-    windows: int
-    seconds: float
 
 
 def _segment(segmenter: Segmenter, pair: PreparedPair, step: int) -> tuple[Segmentation, list[Stage]]:
@@ -226,63 +270,8 @@ def _write(options: argparse.Namespace, t1: Volume, labels: np.ndarray, probabil
     write_volume(options.output, values[labels], t1.affine)
     if probabilities is not None:
         options.probabilities.mkdir(exist_ok=True)
-        for path, channel in zip(_probability_paths(options), probabilities, strict=True):
+        for path, channel in zip(probability_paths(options), probabilities, strict=True):
             write_volume(path, channel, t1.affine)
-
-
-def _write_scores(
-    options: argparse.Namespace,
-    card: dict,
-    volumes: dict[str, float],
-    rows: Sequence[TissueScore],
-    stages: Sequence[Stage],
-) -> None:
-    report = {
-        "output": str(options.output),
-        "t1": str(options.t1),
-        "t2": str(options.t2),
-        "reference": str(options.reference) if options.reference else None,
-        "weights": str(options.weights),
-        "network": card["network"],
-        "step": options.step,
-        "stages": [asdict(stage) for stage in stages],
-        "volumes_ml": volumes,
-        "tissues": [row.as_dict() for row in rows],
-        "conventions": CONVENTIONS,
-    }
-    with replace_when_complete(options.scores) as temporary:
-        temporary.write_text(json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
-
-
-def _draw(
-    options: argparse.Namespace,
-    pair: PreparedPair,
-    segmentation: Segmentation,
-    reference: Volume | None,
-    rows: Sequence[TissueScore],
-) -> None:
-    subtitle = f"{options.weights.stem}, step {segmentation.step_reached}"
-    if rows:
-        names = {tissue.key: tissue.key.upper() for tissue in TISSUES}
-        subtitle += "    Dice  " + "   ".join(f"{names[row.tissue]} {row.dice:.3f}" for row in rows)
-    on_grid = resample(reference, pair.t1.shape, pair.affine, order=0).array if reference is not None else None
-    draw_segmentation(
-        options.picture, pair.t1, pair.t2, segmentation.labels, on_grid, title=options.t1.name, subtitle=subtitle
-    )
-
-
-def _report(
-    options: argparse.Namespace, volumes: dict[str, float], rows: Sequence[TissueScore], stages: Sequence[Stage]
-) -> None:
-    print()
-    for stage in filter(attrgetter("windows"), stages):  # on a small brain a finer grid may add none
-        pace = f"{stage.windows / max(stage.seconds, 1e-9):.1f} windows/s"
-        print(f"Step {stage.step:>2}: {stage.windows:>6,} windows in {stage.seconds:7.1f} s  ({pace})")
-    print("Volumes: " + ", ".join(f"{tissue.name} {volumes[tissue.key]:.1f} ml" for tissue in TISSUES))
-    if rows:
-        print(f"\n{format_scores(rows)}\n")
-    written = [options.output, *_probability_paths(options), options.scores, options.picture]
-    print("\n".join(f"Written: {path}" for path in written if path))
 
 
 if __name__ == "__main__":

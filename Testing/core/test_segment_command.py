@@ -1,10 +1,12 @@
 """The command segment.py: what it writes, where, and how it stops."""
 
+import hashlib
 import json
 import os
 import signal
 import subprocess
 import sys
+from datetime import datetime
 from pathlib import Path
 
 import nibabel
@@ -13,6 +15,7 @@ import pytest
 from scan_phantoms import AXIS_ORDERS, T1_INTENSITIES, T2_INTENSITIES, grid, labels_at, scans, world_points
 
 from model_core import segment
+from model_core.command_line import run_command
 from model_core.networks import build_network
 from model_core.segmentation_job import Progress, Segmentation
 from model_core.volumes import read_labels, read_volume, write_volume
@@ -81,7 +84,8 @@ def test_from_the_shell_it_writes_everything_that_it_was_asked_for(tmp_path, wei
     assert "windows/s" in done.stdout
     assert "Volumes: CSF" in done.stdout
     assert "3D-MHD" in done.stdout
-    assert done.stdout.endswith("Written: a.json\nWritten: a.png\n")
+    assert "Written: labels.json\nWritten: p/background.nii.gz\n" in done.stdout
+    assert "Written: a.json\nWritten: a.png\n" in done.stdout
 
     image = nibabel.load(tmp_path / "labels.nii.gz")
     labels = np.asarray(image.dataobj)
@@ -198,6 +202,46 @@ def test_a_mask_takes_the_place_of_stripping(tmp_path, weights, knowing):
         "--mask", tmp_path / "mask.nii.gz",
     )  # fmt: skip
     assert np.array_equal(read_labels(tmp_path / "labels.nii.gz").array, labels)
+
+
+def test_beside_the_labels_a_sidecar_says_what_they_were_made_from(tmp_path, weights, knowing, capsys):
+    pair, labels = write_case(tmp_path, *grid())
+    reference = ["--reference", tmp_path / "reference.nii.gz"]
+    run(*pair, "--weights", weights, "--device", "cpu", "--output", tmp_path / "labels.hdr", "--step", 16, *reference)
+    sidecar = json.loads((tmp_path / "labels.json").read_text("utf-8"))
+    assert sidecar["sources"] == {"t1": str(pair[1]), "t2": str(pair[3]), "mask": None}
+    digest = hashlib.sha256(weights.read_bytes()).hexdigest()
+    assert sidecar["weights"] == {"file": "untrained.safetensors", "sha256": digest, "network": "nonlocal_unet"}
+    assert (sidecar["step"], sidecar["device"], sidecar["raw"], sidecar["raw_steps"]) == (16, "cpu", False, [])
+    assert sidecar["age_months"] is None
+    assert sidecar["volumes_ml"]["wm"] == pytest.approx((labels == 3).sum() / 1000)
+    assert sidecar["windows"] == 2
+    assert [row["dice"] for row in sidecar["tissues"]] == [1, 1, 1]
+    assert datetime.fromisoformat(sidecar["made"]).utcoffset().total_seconds() == 0
+    assert {"python", "torch", "numpy", "SimpleITK"} <= set(sidecar["versions"])
+    # The body of the tests has 10 ml and three gray levels.
+    assert "implausible-volume" in [finding["code"] for finding in sidecar["warnings"]]
+    said = capsys.readouterr().out
+    assert said.endswith("".join(f"Warning: {finding['sentence']}\n" for finding in sidecar["warnings"]))
+
+
+def test_swapped_scans_are_refused_and_nothing_is_written(tmp_path, weights, knowing, capsys):
+    pair, _ = write_case(tmp_path, *grid())
+    before = sorted(os.listdir(tmp_path))
+    options = ["--weights", weights, "--device", "cpu", "--output", tmp_path / "labels.nii.gz"]
+    swapped = ["--t1", pair[3], "--t2", pair[1], *options]
+    assert run_command(segment.main, [str(option) for option in swapped]) == 1
+    assert "seem to be swapped" in capsys.readouterr().err
+    assert sorted(os.listdir(tmp_path)) == before
+
+
+def test_the_report_of_prepared_scans_is_one_page_with_the_result(tmp_path, weights, knowing):
+    pair, _ = write_case(tmp_path, *grid())
+    options = ["--weights", weights, "--device", "cpu", "--output", tmp_path / "labels.nii.gz"]
+    run(*pair, *options, "--report", tmp_path / "report.html")
+    page = (tmp_path / "report.html").read_text("utf-8")
+    assert page.count("data:image/png;base64,") == 1
+    assert "CSF, gray and white matter together have" in page
 
 
 # ---- Usage -------------------------------------------------------------------------------------------------

@@ -1,0 +1,166 @@
+"""Brain extraction by tools that are installed: their commands, their faults, their ends."""
+
+import os
+import signal
+import threading
+import time
+
+import nibabel
+import numpy as np
+import pytest
+from head_phantoms import T1_HEAD, head_at, head_grid, head_scan, install_hd_bet, write_program
+from scan_phantoms import world_points
+
+from model_core.brain_extraction import check_mask, choose_tool, extract_brain
+from model_core.errors import UserError
+from model_core.volumes import Volume, write_volume
+
+
+@pytest.fixture(scope="module")
+def head():
+    """T1 in an unusual orientation, and its brain."""
+    shape, affine = head_grid(spacing=(3.0, 3.0, 3.0), codes="PIL")
+    brain = np.isin(head_at(world_points(shape, affine)), (1, 2, 3))
+    return head_scan(T1_HEAD, shape, affine, 1, "t1.nii.gz"), Volume(brain, affine, "brain")
+
+
+def install(tmp_path, monkeypatch, name, script):
+    write_program(tmp_path / "bin", name, script)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/usr/bin:/bin")
+
+
+def test_hd_bet_2_gets_a_canonical_scan_and_its_mask_comes_back_to_t1s_grid(head, tmp_path, monkeypatch):
+    t1, brain = head
+    canonical = nibabel.as_closest_canonical(nibabel.Nifti1Image(brain.array.astype(np.uint8), brain.affine))
+    log, scan = install_hd_bet(tmp_path, monkeypatch, Volume(canonical.get_fdata() > 0, canonical.affine))
+    mask = extract_brain(t1, choose_tool("auto"))
+    assert np.array_equal(mask.array, brain.array)
+    assert np.array_equal(mask.affine, t1.affine)
+    assert log.read_text().split()[4:] == ["--save_bet_mask", "-device", "cpu", "--disable_tta"]
+    assert nibabel.aff2axcodes(nibabel.load(scan).affine) == ("R", "A", "S")
+
+
+def test_hd_bet_1_is_asked_in_its_own_words(head, tmp_path, monkeypatch):
+    t1, brain = head
+    write_volume(tmp_path / "answer.nii.gz", brain.array, brain.affine)
+    script = f"""
+if [ "$1" = --help ]; then echo "options: -mode -tta -s"; exit 0; fi
+echo "$@" > "{tmp_path}/log"; cp "{tmp_path}/answer.nii.gz" brain_mask.nii.gz"""
+    install(tmp_path, monkeypatch, "hd-bet", script)
+    assert np.array_equal(extract_brain(t1, choose_tool("hd-bet"), gpu=True).array, brain.array)
+    assert (tmp_path / "log").read_text().split() == [
+        "-i",
+        "scan.nii.gz",
+        "-o",
+        "brain.nii.gz",
+        "-s",
+        "1",
+        "-device",
+        "0",
+    ]
+
+
+@pytest.mark.parametrize("name", ["mri_synthstrip", "synthstrip-docker"])
+def test_synthstrip_and_its_docker_wrapper_are_found(head, tmp_path, monkeypatch, name):
+    t1, brain = head
+    write_volume(tmp_path / "answer.nii.gz", brain.array, brain.affine)
+    script = f'[ "$*" = "-i scan.nii.gz -o brain.nii.gz -m mask.nii.gz" ] && cp "{tmp_path}/answer.nii.gz" mask.nii.gz'
+    install(tmp_path, monkeypatch, name, script)
+    tool = choose_tool("auto")
+    assert tool.title == "SynthStrip"
+    assert np.array_equal(extract_brain(t1, tool).array, brain.array)
+
+
+def test_a_tool_that_is_not_installed_is_named(tmp_path, monkeypatch):
+    install(tmp_path, monkeypatch, "hd-bet", "exit 0")
+    with pytest.raises(UserError, match=r"SynthStrip \(mri_synthstrip or .*was not found"):
+        choose_tool("synthstrip")
+
+
+def test_a_tool_that_fails_says_why_with_its_last_words(head, tmp_path, monkeypatch):
+    script = 'echo "first words" >&2; echo "RuntimeError: no weights, no brain" >&2; exit 3'
+    install(tmp_path, monkeypatch, "mri_synthstrip", script)
+    with pytest.raises(UserError, match=r"SynthStrip failed with status 3: .*no weights, no brain; .*--mask"):
+        extract_brain(head[0], choose_tool("synthstrip"))
+
+
+def test_a_tool_without_a_mask_is_told(head, tmp_path, monkeypatch):
+    install(tmp_path, monkeypatch, "mri_synthstrip", "exit 0")
+    with pytest.raises(UserError, match=r"ended without a mask \(mask.nii.gz\)"):
+        extract_brain(head[0], choose_tool("synthstrip"))
+
+
+def test_a_program_that_cannot_be_started_is_one_sentence(head, tmp_path, monkeypatch):
+    install(tmp_path, monkeypatch, "mri_synthstrip", "")
+    (tmp_path / "bin" / "mri_synthstrip").write_text("#!/no/such/interpreter\n")
+    with pytest.raises(UserError, match="could not be started"):
+        extract_brain(head[0], choose_tool("synthstrip"))
+
+
+def test_an_interrupted_tool_ends_with_its_children(head, tmp_path, monkeypatch):
+    install(tmp_path, monkeypatch, "mri_synthstrip", f'sleep 300 & echo $! > "{tmp_path}/child"; wait')
+
+    def interrupt():
+        until = time.monotonic() + 60
+        while not ((tmp_path / "child").exists() and (tmp_path / "child").read_text().strip()):
+            assert time.monotonic() < until
+            time.sleep(0.02)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt, daemon=True).start()
+    with pytest.raises(KeyboardInterrupt):
+        extract_brain(head[0], choose_tool("synthstrip"))
+    child = int((tmp_path / "child").read_text())
+    until = time.monotonic() + 60
+    while is_running(child) and time.monotonic() < until:
+        time.sleep(0.02)
+    assert not is_running(child)
+
+
+def is_running(pid):
+    try:
+        with open(f"/proc/{pid}/stat") as stat:
+            return stat.read().rpartition(")")[2].split()[0] not in "ZX"
+    except FileNotFoundError:
+        return False
+
+
+# ---- Masks that are no brain -------------------------------------------------------------------------------
+
+
+def mask_of(array, spacing=5.0):
+    return Volume(array, np.diag([spacing, spacing, spacing, 1.0]), "the mask by a tool")
+
+
+def box(*slices):
+    array = np.zeros((40, 40, 40), dtype=bool)
+    array[slices] = True
+    return array
+
+
+def test_a_brain_of_one_litre_is_taken():
+    check_mask(mask_of(box(slice(5, 25), slice(5, 25), slice(5, 25))))  # 20³ voxels of 0.125 ml
+
+
+@pytest.mark.parametrize(
+    ("array", "words"),
+    [
+        (box(slice(5, 19), slice(5, 19), slice(5, 19)), "volume of 343 ml; expected a brain of 400 to 2000 ml"),
+        (box(slice(1, 39), slice(1, 39), slice(1, 39)), "volume of 6859 ml"),
+        (
+            box(slice(0, 20), slice(5, 25), slice(5, 20)) | box(slice(30, 38), slice(5, 25), slice(5, 20)),
+            "in pieces: the largest has 71% of it",
+        ),
+        (
+            box(slice(None), slice(19, 22), slice(18, 23))
+            | box(slice(18, 23), slice(None), slice(18, 23))
+            | box(slice(18, 23), slice(18, 23), slice(None))
+            | box(slice(10, 30), slice(10, 30), slice(10, 20)),
+            "reaches all six faces",
+        ),
+    ],
+    ids=["small", "large", "pieces", "faces"],
+)
+def test_masks_that_are_no_brain_are_refused(array, words):
+    with pytest.raises(UserError, match=words):
+        check_mask(mask_of(array))
