@@ -43,8 +43,9 @@ weights: $(VENV)/.train
 bench: $(PEERS)/.installed
 	$(PEERS)/bin/python -m Testing.bench.run $(BENCH_OPTIONS)
 
+# Two files of tests at a time, each on one core.
 test: $(VENV)/.test $(VENV)/.bench
-	$(BIN)/python -m pytest $(PYTEST_OPTIONS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST_OPTIONS)
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .

@@ -93,7 +93,7 @@ def test_synthesize(odd, monkeypatch):
     write_volume(odd / "-anatomy.nii.gz", labels, np.eye(4))
     scan = labels.astype(np.float32) * 100
     pair = SyntheticPair(scan, scan, labels.astype(np.uint8), np.eye(4), anatomy="-anatomy", contrast="wide")
-    monkeypatch.setattr(synthesize, "prepare_anatomy", lambda label_map, **_: label_map)
+    monkeypatch.setattr("model_core.anatomies.prepare_anatomy", lambda label_map, **_: label_map)
     monkeypatch.setattr(synthesize, "synthesize_pair", lambda *_, **__: pair)
     run(synthesize, "--anatomy=-anatomy.nii.gz", "--output", odd / "-pairs", "--count", "1")
     assert np.array_equal(read_labels(odd / "-pairs" / "subject-1-label.nii.gz").array, labels)
