@@ -34,6 +34,7 @@ from collections.abc import Iterator, Sequence
 
 from tqdm import tqdm
 
+from model_core.brain_extraction import TOOL_NAMES
 from model_core.cohort_files import HIDDEN_FOLDER, prepare_output
 from model_core.cohort_runs import DONE, ELSEWHERE, FAILED, STOPPED, UNCHANGED, Outcome, note_failure
 from model_core.cohort_subjects import Cohort, CohortSubject, choose_subjects, find_cohort
@@ -42,11 +43,10 @@ from model_core.cohort_workers import plan_slots, run_locally, run_on_dask
 from model_core.command_line import run_command
 from model_core.errors import UserError
 from model_core.model_card import DEFAULT_WEIGHTS, DEFAULT_WINDOW, read_card
+from model_core.raw_scans import SKIPPABLE
 
 LEVELS = ("participant", "group")
 DEFAULT_STEP = 8  # the published setting
-RAW_STEPS = ("bias-correction", "alignment", "brain-extraction")
-EXTRACTION_TOOLS = ("auto", "hd-bet", "synthstrip")
 STALE_SECONDS = 3600.0  # a stop file this old is of a command that was killed
 
 
@@ -99,8 +99,8 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--align-t2", action="store_true", help="first move T2 onto T1, rigidly")
     add("--bias-correction", action="store_true", help="first correct both scans' bias fields by N4")
     add("--raw", action="store_true", help="scans as converted from DICOM, with skull, T2 in its own space")
-    add("--skip", nargs="+", choices=RAW_STEPS, default=[], metavar="STEP", help=f"with --raw: {', '.join(RAW_STEPS)}")
-    add("--brain-extraction", choices=EXTRACTION_TOOLS, help="with --raw, where there is no mask")
+    add("--skip", nargs="+", choices=SKIPPABLE, default=[], metavar="STEP", help=f"with --raw: {', '.join(SKIPPABLE)}")
+    add("--brain-extraction", choices=TOOL_NAMES, help="with --raw, where there is no mask")
     add("--max-memory", type=float, metavar="GB", help="ceiling for the memory of each process")
     how = parser.add_mutually_exclusive_group()
     how.add_argument("--workers", type=int, metavar="N", help="processes side by side (default: see the README)")

@@ -105,7 +105,7 @@ def segment_command(task: Task, folder: Path, reference: Path | None) -> list[st
     command = [
         *("--t1", subject.t1, "--t2", subject.t2, "--output", folder / task.files.labels.name),
         *("--weights", settings.weights, "--step", settings.step, "--device", task.device),
-        *("--picture", folder / task.files.picture.name, "--scores", folder / "scores.json"),
+        *("--picture", folder / task.files.picture.name),
     ]
     if subject.mask:
         command += ["--mask", subject.mask]

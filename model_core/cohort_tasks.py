@@ -149,12 +149,9 @@ def publish(task: Task, folder: Path, fingerprint: dict[str, Any]) -> None:
 def _description(task: Task, folder: Path) -> dict[str, Any]:
     """What the child told of its result."""
     subject = task.subject
-    scores = read_json(folder / "scores.json")
-    told = {name: scores[name] for name in ("network", "step", "stages", "volumes_ml", "tissues") if name in scores}
-    told |= read_json(folder / task.files.sidecar.name)
     scans = {"t1": subject.t1, "t2": subject.t2, "mask": subject.mask}
     scans["reference"] = subject.reference if task.settings.scores else None
-    return told | {
+    return read_json(folder / task.files.sidecar.name) | {
         "name": subject.name,
         "sources": {role: None if path is None else str(path) for role, path in scans.items()},
         "age_months": subject.age_months,

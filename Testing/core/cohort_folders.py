@@ -47,8 +47,8 @@ if "--probabilities" in given:
     for tissue in ("background", "csf", "gm", "wm"):
         (Path(given["--probabilities"]) / f"{tissue}.nii.gz").write_bytes(tissue.encode())
 volumes = {"csf": 100.0 + len(content), "gm": 400.0, "wm": 200.0}
-Path(given["--scores"]).write_text(json.dumps({"step": int(given["--step"]), "volumes_ml": volumes, "tissues": []}))
-sidecar = {"warnings": [{"code": "dark", "sentence": "dark & gloomy"}] if content.startswith(b"dark") else []}
+warnings = [{"code": "dark", "sentence": "dark & gloomy"}] if content.startswith(b"dark") else []
+sidecar = {"step": int(given["--step"]), "volumes_ml": volumes, "tissues": [], "warnings": warnings}
 Path(str(output).removesuffix(".nii.gz") + ".json").write_text(json.dumps(sidecar))
 note("ended")
 """

@@ -315,7 +315,7 @@ def test_options_reach_the_segmentation_only_when_they_were_asked_for():
     plain = Task(subject, Path("/d"), Path("/o"), CohortSettings(Path("/w"), 8, probabilities=False), Path("/stop"))
     command = segment_command(plain, Path("/f"), None)
     assert [word for word in command if word.startswith("--")] == [
-        "--t1", "--t2", "--output", "--weights", "--step", "--device", "--picture", "--scores",
+        "--t1", "--t2", "--output", "--weights", "--step", "--device", "--picture",
     ]  # fmt: skip
     subject = CohortSubject("01", "", "sub-01", Path("/d/t1.nii"), Path("/d/t2.nii"), age_months=6.5)
     settings = CohortSettings(Path("/w"), 8, raw=True, skip=("alignment",), brain_extraction="hd-bet", max_memory=3)
