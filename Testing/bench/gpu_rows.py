@@ -57,7 +57,7 @@ def gpu_rows(
     windows = windows_run(scans)
     rows = []
     for name in precisions:
-        peak = _product_flop_per_second(device, getattr(torch, name))
+        peak = product_flop_per_second(device, getattr(torch, name))
         rows += _rows_of(name, windows, seconds[name], first_maps[name], same[name], peak)
     return rows
 
@@ -100,7 +100,7 @@ def _segment(segmenter: Segmenter, scans: Scans, first_maps: list[float]) -> Non
     first_maps.append(maps_at[0])
 
 
-def _product_flop_per_second(device: str, dtype: torch.dtype) -> float:
+def product_flop_per_second(device: str, dtype: torch.dtype) -> float:
     """What the device reaches in large matrix products of that precision."""
     factor = torch.ones(PRODUCT_SIDE, PRODUCT_SIDE, device=device, dtype=dtype)
     product = torch.empty_like(factor)

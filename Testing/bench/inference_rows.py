@@ -32,11 +32,11 @@ LARGEST_MEMORY_SHARE = 0.7  # of what is free, for a peer's batch
 CHOICE_WINDOWS = 4
 
 
-def window_flop() -> int:
-    """Floating-point operations of one window, counted on the training form without running it."""
+def window_flop(side: int = WINDOW) -> int:
+    """Floating-point operations of one window of ``side`` voxels, counted on the training form without running it."""
     with torch.device("meta"):
         network = build_network("nonlocal_unet").eval()
-        window = torch.zeros(1, 2, WINDOW, WINDOW, WINDOW)
+        window = torch.zeros(1, 2, side, side, side)
     with torch.inference_mode(), FlopCounterMode(display=False) as counter:
         network(window)
     return counter.get_total_flops()

@@ -15,27 +15,30 @@ import json
 import sys
 import time
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from model_core.devices import explain_unused_gpu, list_devices
 from model_core.networks import SegmentationNetwork
 from model_core.volumes import replace_when_complete
-from Testing.bench.gpu_rows import gpu_rows
+from Testing.bench.gpu_rows import gpu_rows, product_flop_per_second
 from Testing.bench.inference_rows import inference_rows, window_flop
-from Testing.bench.machine import describe_machine, load
+from Testing.bench.machine import describe_machine, load, multiply_flop, multiply_on_all_cores
 from Testing.bench.memory import attention_memory_row, inference_memory_rows, measure_memory, metric_memory_row
 from Testing.bench.metric_rows import metric_rows
 from Testing.bench.picture import draw_rows
 from Testing.bench.preview_rows import preview_rows
-from Testing.bench.repeats import tell
+from Testing.bench.repeats import seconds_of, tell
 from Testing.bench.rows import Row, format_table
 from Testing.bench.sample import Scans, default_network, sample_scans
 from Testing.bench.settings import FULL, QUICK, Settings
-from Testing.bench.training_rows import attention_row
+from Testing.bench.training_rows import attention_row, iteration_rows
 
 BUSY_LOAD = 0.5
+GPU_BATCH, GPU_ITERATIONS = 5, 200  # of training; the paper's batch
 
 
 def measure(settings: Settings) -> list[Row]:
@@ -49,6 +52,7 @@ def measure(settings: Settings) -> list[Row]:
     rows += [row for row in inference if row.is_check]
     rows += _rows_of_gpu(network, scans, cpu_labels, settings)
     rows += [attention_row(settings), attention_memory_row(memory)]
+    rows += iteration_rows(settings, "cpu", multiply_flop() / seconds_of(multiply_on_all_cores))
     return [*rows, *metric_rows(settings), metric_memory_row(memory)]
 
 
@@ -57,7 +61,9 @@ def _rows_of_gpu(network: SegmentationNetwork, scans: Scans, cpu_labels: np.ndar
     devices = list_devices()
     cuda = [device.name for device in devices if device.usable and device.name.startswith("cuda")]
     if cuda:
-        return gpu_rows(network, scans, cpu_labels, settings, device=cuda[0])
+        rows = gpu_rows(network, scans, cpu_labels, settings, device=cuda[0])
+        on_card = replace(settings, training_batch=GPU_BATCH, training_iterations=GPU_ITERATIONS)
+        return rows + iteration_rows(on_card, cuda[0], product_flop_per_second(cuda[0], torch.float16))
     reason = explain_unused_gpu(devices)
     if reason:
         tell(reason)

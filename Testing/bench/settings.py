@@ -22,6 +22,9 @@ class Settings:
         memory_windows: windows that the network runs on in each measurement of memory.
         attention_queries: queries of the attention with dropout.
         attention_keys: its keys.
+        training_window: side of the windows of the timed iterations of training.
+        training_batch: their number in an iteration.
+        training_iterations: how many are timed.
         metric_shape: voxels of the label maps that are scored.
         plain_columns: columns of each axis that the plain matrix of distances is timed on.
     """
@@ -35,6 +38,9 @@ class Settings:
     memory_windows: int
     attention_queries: int
     attention_keys: int
+    training_window: int
+    training_batch: int
+    training_iterations: int
     metric_shape: tuple[int, int, int]
     plain_columns: int
 
@@ -49,6 +55,9 @@ FULL = Settings(
     memory_windows=6,
     attention_queries=32**3,
     attention_keys=16**3,
+    training_window=32,
+    training_batch=2,
+    training_iterations=6,
     metric_shape=(144, 192, 256),
     plain_columns=2048,
 )
@@ -62,6 +71,9 @@ QUICK = Settings(
     memory_windows=2,
     attention_queries=16**3,
     attention_keys=16**3,
+    training_window=16,
+    training_batch=2,
+    training_iterations=3,
     metric_shape=(144, 192, 256),
     plain_columns=256,
 )

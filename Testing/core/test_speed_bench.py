@@ -4,6 +4,7 @@ import itertools
 import json
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from torch import nn
 from model_core.inference import Segmenter
 from model_core.metrics import dice
 from model_core.networks import build_network
-from Testing.bench import gpu_rows, inference_rows, machine, preview_rows, run, sample, settings
+from Testing.bench import gpu_rows, inference_rows, machine, preview_rows, run, sample, settings, training_rows
 from Testing.bench.peers import ATTENTIONS, columns_along, monai_probabilities, plain_nearest_distances, with_attention
 from Testing.bench.picture import draw_rows
 from Testing.bench.repeats import interleaved_seconds
@@ -248,6 +249,32 @@ def test_gpu_rows_compare_labels_and_time_the_whole_run(monkeypatch):
     assert pace.median == pytest.approx(np.median([12 / seconds for seconds in whole.figures]))  # 2 × 2 × 3 windows
     assert share.ours == pytest.approx(pace.median * inference_rows.window_flop() / 1e12)
     assert all(0 < early / 1000 < late for early, late in zip(first_map.figures, whole.figures, strict=True))
+
+
+def test_training_rows_tell_pace_and_how_long_windows_were_waited_for(monkeypatch):
+    monkeypatch.setattr(training_rows, "read_anatomies", lambda paths: [])
+    naps = {"make": 0.0, "train": 0.03}
+
+    class SlowSampler:
+        def __init__(self, *_, **__):
+            pass
+
+        __enter__ = lambda self: self  # noqa: E731
+        __exit__ = lambda self, *_: None  # noqa: E731
+
+        def batch(self, iteration, size):
+            time.sleep(naps["make"])
+            return np.ones((size, 2, 16, 16, 16), np.float32), np.zeros((size, 16, 16, 16), np.uint8)
+
+    monkeypatch.setattr(training_rows, "SyntheticSampler", SlowSampler)
+    monkeypatch.setattr(training_rows, "train_step", lambda *_: time.sleep(naps["train"]))
+    pace, share, fed = training_rows.iteration_rows(settings.QUICK, "cpu", peak=1e9)
+    assert len(pace.figures) == settings.QUICK.training_iterations
+    assert 0 < pace.median < 2 / naps["train"]
+    assert share.median == pytest.approx(100 * pace.median * 3 * inference_rows.window_flop(16) / 1e9)
+    assert fed.median > 50
+    naps["make"] = 0.3  # windows come ten times as slowly as they are used
+    assert training_rows.iteration_rows(settings.QUICK, "cpu", peak=1e9)[2].median < 40
 
 
 @pytest.mark.parametrize(("difference", "status"), [(1e-6, 0), (1e-3, 1)])
