@@ -7,6 +7,7 @@ from functools import partial
 
 import numpy as np
 import torch
+from torch.profiler import ProfilerActivity, profile
 
 from model_core.devices import exact_float32
 from model_core.inference import Segmenter
@@ -21,6 +22,7 @@ from Testing.bench.settings import CROP_STEP, Settings
 WHOLE_RUN_SECONDS = {"float32": Target(3, at_least=False), "float16": Target(0.5, at_least=False)}
 FIRST_MAP_MS = Target(40, at_least=False)
 PRODUCT_SIDE, PRODUCTS = 8192, 10
+LARGEST = 6  # operations that the trace's summary names
 
 
 def gpu_rows(
@@ -53,13 +55,32 @@ def gpu_rows(
         settings.repeats,
         f"step {STEP} on {device}",
     )
-    network.cpu()
     windows = windows_run(scans)
     rows = []
     for name in precisions:
         peak = product_flop_per_second(device, getattr(torch, name))
         rows += _rows_of(name, windows, seconds[name], first_maps[name], same[name], peak)
+        rows.append(_where_time_goes(segmenters[name], scans, name))
+    network.cpu()
     return rows
+
+
+def _where_time_goes(segmenter: Segmenter, scans: Scans, precision: str) -> Row:
+    """Share of a run's time in which the device computes, with the operations that take most of it in the note."""
+    on_card = segmenter.device.type == "cuda"
+    activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_card else [])]
+    began = time.perf_counter()
+    with profile(activities=activities) as trace:
+        _segment(segmenter, scans, [])
+    whole = time.perf_counter() - began
+    kind = "self_device_time_total" if on_card else "self_cpu_time_total"
+    events = sorted(trace.key_averages(), key=lambda event: -getattr(event, kind))
+    busy = sum(getattr(event, kind) for event in events)
+    largest = ", ".join(f"{event.key} {getattr(event, kind) / max(busy, 1e-9):.0%}" for event in events[:LARGEST])
+    return Row(
+        "GPU", f"share of the time in operations of the device, {precision}", (100 * busy / 1e6 / whole,), "%",
+        note=f"By torch's profiler, in {precision}, which slows the host; most of it: {largest}.",
+    )  # fmt: skip
 
 
 def _rows_of(

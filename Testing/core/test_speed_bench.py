@@ -243,9 +243,11 @@ def test_gpu_rows_compare_labels_and_time_the_whole_run(monkeypatch):
     sizes = replace(settings.QUICK, repeats=2, crop_side=32)
     same = gpu_rows.gpu_rows(network, scans, labels, sizes, device="cpu", precisions=("float32",))
     other = gpu_rows.gpu_rows(network, scans, (labels + 1) % 4, sizes, device="cpu", precisions=("float32",))
-    whole, pace, share, first_map, agreement = same
+    whole, pace, share, first_map, agreement, trace = same
     assert (agreement.median, agreement.is_met) == (100, True)
-    assert (other[-1].median, other[-1].is_met) == (0, False)
+    assert (other[-2].median, other[-2].is_met) == (0, False)
+    assert trace.median > 0
+    assert "aten::" in trace.note  # the operations are named
     assert pace.median == pytest.approx(np.median([12 / seconds for seconds in whole.figures]))  # 2 × 2 × 3 windows
     assert share.ours == pytest.approx(pace.median * inference_rows.window_flop() / 1e12)
     assert all(0 < early / 1000 < late for early, late in zip(first_map.figures, whole.figures, strict=True))
