@@ -19,12 +19,14 @@ import numpy as np
 from scipy import ndimage
 
 from model_core.errors import UserError
+from model_core.tool_environment import tool_environment
 from model_core.volumes import Volume, read_mask, resample, to_canonical, write_volume
 
 VOLUME_RANGE_ML = (400.0, 2000.0)  # of a brain with its CSF: from a newborn's to more than an adult's
 SMALLEST_PIECE = 0.95  # of the mask that must hang together
 STDERR_CHARACTERS = 300  # of a tool's last words, in the error sentence
-SECONDS_TO_END = 5.0  # for a tool that is asked to stop
+SECONDS_TO_END = 1.0  # for a tool that is asked to stop; who waits for its end may have no more than two
+SECONDS_BETWEEN_LOOKS = 0.1  # for a wish to stop while a tool runs
 
 _SCAN, _MASK = "scan.nii.gz", "mask.nii.gz"  # names without blanks or dashes, whatever the user's are
 
@@ -55,7 +57,14 @@ class Tool:
 
 def _hd_bet_command(program: str, gpu: bool) -> list[str]:
     """Version 2 knows other options than version 1, and only its help tells which one it is."""
-    asked = subprocess.run([program, "--help"], capture_output=True, encoding="utf-8", errors="replace", check=False)
+    asked = subprocess.run(
+        [program, "--help"],
+        capture_output=True,
+        encoding="utf-8",
+        errors="replace",
+        check=False,
+        env=tool_environment(),
+    )
     files = [program, "-i", _SCAN, "-o", "brain.nii.gz"]
     if "--save_bet_mask" in asked.stdout + asked.stderr:
         return [*files, "--save_bet_mask", "-device", *(["cuda"] if gpu else ["cpu", "--disable_tta"])]
@@ -87,8 +96,12 @@ def choose_tool(name: str) -> Tool:
         name: one of `TOOL_NAMES`; auto is the first that is installed.
 
     Raises:
-        UserError: it is not installed, or none is.
+        UserError: there is none of that name, it is not installed, or none is.
     """
+    if name not in TOOL_NAMES:
+        raise UserError(
+            f"{name!r} is no brain extraction tool; expected {' or '.join(TOOL_NAMES)}; choose one of these."
+        )
     wanted = [tool for tool in TOOLS if name in (AUTO, tool.name)]
     for tool in wanted:
         if tool.program:
@@ -97,7 +110,8 @@ def choose_tool(name: str) -> Tool:
         raise UserError(
             "No brain mask was given and neither HD-BET (hd-bet) nor SynthStrip (mri_synthstrip, synthstrip-docker) is "
             "on the search path; expected one of them, for the network has not learned heads with their skull on; "
-            "install one, give a brain mask (--mask), or, if the scans are stripped already, --skip brain-extraction."
+            "install one, give a brain mask (--mask), or, if the scans are stripped already, leave the extraction out "
+            "(--skip brain-extraction)."
         )
     raise UserError(
         f"{wanted[0].title} ({' or '.join(wanted[0].programs)}) was not found on the search path; expected it to be "
@@ -105,7 +119,14 @@ def choose_tool(name: str) -> Tool:
     )
 
 
-def extract_brain(t1: Volume, tool: Tool, *, gpu: bool = False) -> Volume:
+def extract_brain(
+    t1: Volume,
+    tool: Tool,
+    *,
+    gpu: bool = False,
+    scratch: Path | None = None,
+    on_wait: Callable[[], None] | None = None,
+) -> Volume:
     """Let a tool find the brain in a head.
 
     It gets the scan in canonical orientation, in a temporary folder of its own that is removed at the end; it is ended
@@ -115,6 +136,8 @@ def extract_brain(t1: Volume, tool: Tool, *, gpu: bool = False) -> Volume:
         t1: with skull, any orientation.
         tool: an installed one.
         gpu: whether it may use the first CUDA device.
+        scratch: where the temporary folder is made; None takes the system's place for such.
+        on_wait: called a few times a second while the tool runs; what it raises ends the tool.
 
     Returns:
         The mask on T1's own grid, bool.
@@ -122,10 +145,10 @@ def extract_brain(t1: Volume, tool: Tool, *, gpu: bool = False) -> Volume:
     Raises:
         UserError: the tool fails, writes no mask, or one that is no brain.
     """
-    with tempfile.TemporaryDirectory(prefix="infantbrainseg-") as folder:
+    with tempfile.TemporaryDirectory(prefix="infantbrainseg-", dir=scratch) as folder:
         canonical = to_canonical(t1)
         write_volume(Path(folder) / _SCAN, canonical.array, canonical.affine)
-        _run(tool, gpu, Path(folder))
+        _run(tool, gpu, Path(folder), on_wait or (lambda: None))
         written = [Path(folder) / name for name in tool.masks if (Path(folder) / name).is_file()]
         if not written:
             raise UserError(
@@ -139,16 +162,19 @@ def extract_brain(t1: Volume, tool: Tool, *, gpu: bool = False) -> Volume:
     return brain
 
 
-def _run(tool: Tool, gpu: bool, folder: Path) -> None:
+def _run(tool: Tool, gpu: bool, folder: Path, on_wait: Callable[[], None]) -> None:
     """Run a tool to its end; its children end with it when this one is interrupted."""
     with open(folder / "stderr.txt", "w+b") as errors:
         try:
+            command = tool.command(tool.program, gpu)
+            on_wait()  # to ask a tool for its version may have taken seconds
             process = subprocess.Popen(
-                tool.command(tool.program, gpu),
+                command,
                 cwd=folder,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=errors,
+                env=tool_environment(),
                 start_new_session=os.name == "posix",  # a group of its own, so that its children can be ended, too
             )
         except OSError as error:
@@ -157,7 +183,7 @@ def _run(tool: Tool, gpu: bool, folder: Path) -> None:
                 "check its installation, or give a brain mask (--mask)."
             ) from error
         try:
-            status = process.wait()
+            status = _wait(process, on_wait)
         finally:
             _end(process)
         errors.seek(0)
@@ -167,6 +193,14 @@ def _run(tool: Tool, gpu: bool, folder: Path) -> None:
             f"{tool.title} failed with status {status}: {said[-STDERR_CHARACTERS:] or 'it said nothing'}; expected a "
             "brain mask; run it by hand to see more, or give a brain mask (--mask)."
         )
+
+
+def _wait(process: subprocess.Popen[bytes], on_wait: Callable[[], None]) -> int:
+    while True:
+        try:
+            return process.wait(timeout=SECONDS_BETWEEN_LOOKS)
+        except subprocess.TimeoutExpired:
+            on_wait()
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -73,7 +73,7 @@ def _refuse_worthless(t1: Volume, t2: Volume, pair: PreparedPair) -> None:
     if has_skull(pair.t1, pair.t2, pair.mask):
         raise UserError(
             f"What is taken as the brain in T1 ({t1.path}) has bone and scalp around it; expected the brain alone, for "
-            "the network has not learned heads; give a brain mask (--mask), or let --raw extract the brain."
+            "the network has not learned heads; give a brain mask (--mask), or treat both as raw scans (--raw)."
         )
     for name, scan, values in (("T1", t1, pair.t1), ("T2", t2, pair.t2)):
         inside = values[pair.mask]

@@ -47,6 +47,7 @@ class RawOptions:
         gpu: whether the tool may use the GPU.
         keep_intermediates: a folder for T1 and T2 after each step and for the mask; None keeps nothing.
         pictures: whether each step gets a picture.
+        scratch: a folder for the tool's files while it runs; None takes the system's place for such.
     """
 
     skip: frozenset[str] = frozenset()
@@ -54,6 +55,7 @@ class RawOptions:
     gpu: bool = False
     keep_intermediates: Path | None = None
     pictures: bool = False
+    scratch: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -119,6 +121,7 @@ def prepare_raw(
     options: RawOptions,
     *,
     on_stage: Callable[[str], None] | None = None,
+    on_wait: Callable[[], None] | None = None,
 ) -> RawScans:
     """Take raw scans through the chain.
 
@@ -127,6 +130,7 @@ def prepare_raw(
         mask: the brain, on T1's grid or any other that covers it; None lets a tool find it.
         options: what to do.
         on_stage: called with a step's name when it begins; what it raises ends the work.
+        on_wait: called a few times a second while a tool runs; what it raises ends the tool and the work.
 
     Raises:
         UserError: voxels are too large, the scans are empty, a step fails, or nothing on this machine finds the brain.
@@ -139,7 +143,7 @@ def prepare_raw(
     chain.run(ORIENTATION, "affine", chain.orient)
     chain.run(BIAS, "N4", chain.correct)
     chain.run(ALIGNMENT, "mutual information", chain.align)
-    chain.run(EXTRACTION, "mask given" if tool is None else tool.title, lambda: chain.extract(tool))
+    chain.run(EXTRACTION, "mask given" if tool is None else tool.title, lambda: chain.extract(tool, on_wait))
     return RawScans(chain.t1, chain.t2, chain.mask, tuple(chain.steps))
 
 
@@ -199,9 +203,10 @@ class _Chain:
             "angle_degrees": round(found.angle_degrees, 1),
         }
 
-    def extract(self, tool: Tool | None) -> dict[str, Any]:
+    def extract(self, tool: Tool | None, on_wait: Callable[[], None] | None) -> dict[str, Any]:
         if tool is not None:
-            self.mask = extract_brain(self.t1, tool, gpu=self._options.gpu)
+            options = self._options
+            self.mask = extract_brain(self.t1, tool, gpu=options.gpu, scratch=options.scratch, on_wait=on_wait)
         return {"brain_ml": round(float(self.mask.array.sum()) * float(np.prod(self.mask.spacing)) / 1000, 1)}
 
 

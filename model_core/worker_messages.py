@@ -8,11 +8,13 @@ from __future__ import annotations
 import json
 import math
 import os
-from dataclasses import dataclass, field
+from dataclasses import MISSING, dataclass, field, fields
 from types import NoneType
 from typing import Any, get_args, get_type_hints
 
 from model_core.errors import UserError
+
+OLDEST_MONTHS = 24
 
 Identifier = str | int | float | bool | None  # of a request; its answers carry it, too
 
@@ -41,6 +43,9 @@ class Segment:
     Attributes:
         weights: None takes the default ones.
         look_at: place in mm (RAS) whose three slices are looked at; within a stage their windows come first.
+        raw: whether the scans are as converted from DICOM; the bias is then corrected and T2 aligned in any case.
+        age_months: at the scan, 0 to 24; None where it is not known.
+        brain_extraction: for raw scans without a mask: a tool's name, or auto for the first that is installed.
     """
 
     t1: str
@@ -55,6 +60,9 @@ class Segment:
     probabilities: bool
     maps: bool
     look_at: list | None
+    raw: bool = False
+    age_months: float | None = None
+    brain_extraction: str = "auto"
 
 
 @dataclass(frozen=True)
@@ -82,6 +90,7 @@ _KINDS: dict[str, type] = {kind.__name__.lower(): kind for kind in get_args(Cont
 _TYPE_NAMES = {
     str: "a text",
     int: "a whole number from 1 on",
+    float: f"a number from 0 to {OLDEST_MONTHS}",
     bool: "true or false",
     list: "three numbers",
     NoneType: "null",
@@ -165,8 +174,11 @@ def _checked_fields(identifier: Identifier, name: str, message: dict[str, Any]) 
         raise BadRequest(
             identifier, f"The request {name} has the field {_shorten(unknown)}; expected {known}; leave it out."
         )
+    defaults = {entry.name: entry.default for entry in fields(_KINDS[name]) if entry.default is not MISSING}
     for field_name, types in expected.items():
-        value = message.setdefault(field_name)  # a field that may be null may be missing
+        value = message.setdefault(field_name, defaults.get(field_name))  # a field that may be null may be missing
+        if float in types and type(value) is int:
+            value = message[field_name] = float(value)
         if type(value) not in types or not _is_in_range(value):
             raise BadRequest(
                 identifier,
@@ -179,6 +191,8 @@ def _checked_fields(identifier: Identifier, name: str, message: dict[str, Any]) 
 def _is_in_range(value: object) -> bool:
     if type(value) is int:
         return value >= 1
+    if type(value) is float:
+        return 0 <= value <= OLDEST_MONTHS
     if isinstance(value, list):
         return len(value) == 3 and all(type(part) in (int, float) and math.isfinite(part) for part in value)
     return True

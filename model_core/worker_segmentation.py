@@ -1,4 +1,4 @@
-"""One segmentation for a panel, from the scans' files to the label map's."""
+"""One segmentation for a panel, from the scans' files to the label map's and the warnings."""
 
 from __future__ import annotations
 
@@ -12,10 +12,13 @@ from typing import Any
 import numpy as np
 
 from model_core.devices import Device
+from model_core.findings import Finding
 from model_core.inference import Segmenter
 from model_core.metrics import tissue_volumes
 from model_core.networks import SegmentationNetwork
 from model_core.preprocessing import PreparedPair, prepare_pair
+from model_core.quality import check_result, check_scans
+from model_core.raw_scans import ALIGNMENT, BIAS, EXTRACTION, ORIENTATION, RawOptions, prepare_raw
 from model_core.segmentation_job import Progress, Segmentation
 from model_core.tissues import CLASSES
 from model_core.volumes import Volume, read_mask, read_volume, write_volume
@@ -24,6 +27,8 @@ from model_core.worker_channel import Channel, ExchangeFolder, ProgressReport
 from model_core.worker_messages import Request, Segment
 
 SECONDS_BETWEEN_LOOKS = 0.05  # for a wish to stop while the scans are prepared
+SECONDS_FOR_TOOL = 1.3  # to be ended; a panel that waits for 1.5 s shall still hear of the stop
+STAGES = {ORIENTATION: "preparing", BIAS: "correcting", ALIGNMENT: "aligning", EXTRACTION: "extracting"}
 
 
 @dataclass(frozen=True)
@@ -72,13 +77,14 @@ class SegmentationRun:
         self._asked_batch_size = batch_size
         self._segmenter: Segmenter | None = None
         self._seconds_of_maps = 0.0
+        self._is_extracting = False
 
     @property
     def batch_size(self) -> int:
         return self._segmenter.batch_size if self._segmenter else self._asked_batch_size or 1
 
     def carry_out(self, device: Device, network_for: Callable[[Path | None, Device], LoadedNetwork]) -> dict[str, Any]:
-        """Read, prepare, segment, write.
+        """Read, prepare, check, segment, write.
 
         Args:
             device: that runs the network.
@@ -100,10 +106,10 @@ class SegmentationRun:
         self._segmenter = Segmenter(
             loaded.network, window=loaded.window, device=device.name, batch_size=self._asked_batch_size
         )
-        pair = self._prepare(t1, t2, mask)
+        pair, findings = self._make_ready(t1, t2, mask, gpu=device.name.startswith("cuda"))
         segmentation, seconds = self._segment(pair, t1)
         return {
-            **self._write(pair, segmentation, t1),
+            **self._write(pair, segmentation, t1, findings),
             "step_reached": segmentation.step_reached,
             "step": self._wanted.step,
             "stopped": segmentation.step_reached != self._wanted.step,
@@ -128,18 +134,34 @@ class SegmentationRun:
         self._stop.check()
         return t1, t2, read_mask(paths["mask"]) if paths["mask"] else None
 
-    def _prepare(self, t1: Volume, t2: Volume, mask: Volume | None) -> PreparedPair:
-        """Prepare the pair in another thread and look for a wish to stop meanwhile."""
-
-        def begin(stage: str) -> None:
-            self._stop.check()
-            self._report.begin(stage)
-
-        switches = {"align_t2": self._wanted.align_t2, "bias_correction": self._wanted.bias_correction}
-        prepared = self._preparing.submit(prepare_pair, t1, t2, mask, on_stage=begin, **switches)
+    def _make_ready(
+        self, t1: Volume, t2: Volume, mask: Volume | None, *, gpu: bool
+    ) -> tuple[PreparedPair, list[Finding]]:
+        """Prepare and check the pair in another thread and look for a wish to stop meanwhile."""
+        prepared = self._preparing.submit(self._prepare, t1, t2, mask, gpu=gpu)
         while not wait([prepared], timeout=SECONDS_BETWEEN_LOOKS).done:
+            if self._stop.wanted and self._is_extracting:  # a tool shall not outlive this process
+                wait([prepared], timeout=SECONDS_FOR_TOOL)
             self._stop.check()
         return prepared.result()
+
+    def _prepare(self, t1: Volume, t2: Volume, mask: Volume | None, *, gpu: bool) -> tuple[PreparedPair, list[Finding]]:
+        def begin(stage: str) -> None:
+            self._stop.check()
+            self._is_extracting = stage == EXTRACTION
+            self._report.begin(STAGES.get(stage, stage))
+
+        if self._wanted.raw:
+            # In the folder of the exchange, which is removed even where this process is killed.
+            options = RawOptions(brain_extraction=self._wanted.brain_extraction, gpu=gpu, scratch=self._folder.path)
+            raw = prepare_raw(t1, t2, mask, options, on_stage=begin, on_wait=self._stop.check)
+            t2 = raw.t2
+            pair = prepare_pair(raw.t1, raw.t2, raw.mask, on_stage=begin)
+        else:
+            switches = {"align_t2": self._wanted.align_t2, "bias_correction": self._wanted.bias_correction}
+            pair = prepare_pair(t1, t2, mask, on_stage=begin, **switches)
+        begin("checking")
+        return pair, check_scans(t1, t2, pair)
 
     def _segment(self, pair: PreparedPair, t1: Volume) -> tuple[Segmentation, float]:
         """Run the windows; returns the result and the seconds that they took."""
@@ -184,8 +206,10 @@ class SegmentationRun:
         self._channel.send("map", self._id, step=step_reached, file=name, **counts)
         self._seconds_of_maps += time.monotonic() - began
 
-    def _write(self, pair: PreparedPair, segmentation: Segmentation, t1: Volume) -> dict[str, Any]:
-        """Write the result on T1's own grid."""
+    def _write(
+        self, pair: PreparedPair, segmentation: Segmentation, t1: Volume, findings: list[Finding]
+    ) -> dict[str, Any]:
+        """Write the result on T1's own grid, and look at it."""
         self._report.begin("writing", windows_done=segmentation.windows_done, step_reached=segmentation.step_reached)
         labels, probabilities = pair.result_to_native(
             segmentation.labels, segmentation.probabilities, with_probabilities=self._wanted.probabilities
@@ -198,7 +222,17 @@ class SegmentationRun:
                 self._stop.check(may_keep=True)
                 self._give_volume(names[tissue.key], probabilities[tissue.label], t1)
         self._stop.check(may_keep=True)
-        return {"file": "labels.nii", "probabilities": names, "volumes_ml": tissue_volumes(labels, t1.spacing)}
+        findings = [
+            *findings,
+            *(Finding("gpu-memory", notice) for notice in segmentation.notices),
+            *check_result(Volume(labels, t1.affine), self._wanted.age_months),
+        ]
+        return {
+            "file": "labels.nii",
+            "probabilities": names,
+            "volumes_ml": tissue_volumes(labels, t1.spacing),
+            "warnings": [asdict(finding) for finding in findings],
+        }
 
     def _give_volume(self, name: str, array: np.ndarray, t1: Volume) -> None:
         write_volume(self._folder.path / name, array, t1.affine)

@@ -21,7 +21,8 @@ def core_parent() -> Path:
 def make_core_importable() -> None:
     """Put the model core's parent on sys.path, last, so that it hides nothing of Slicer's.
 
-    Only its parts without torch and nibabel may be imported here: tissues, windows, grid_size, model_card, errors.
+    Only its parts without torch and nibabel may be imported here: tissues, windows, grid_size, model_card, errors,
+    worker_messages, tool_environment.
     """
     folder = str(core_parent())
     if folder not in sys.path:

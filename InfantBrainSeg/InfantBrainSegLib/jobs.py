@@ -39,7 +39,8 @@ class JobProgress:
     """How far a job is.
 
     Attributes:
-        stage: "starting", "loading", "preparing", "aligning", "correcting", "segmenting", "writing" or "scoring".
+        stage: "starting", "loading", "preparing", "aligning", "correcting", "extracting" (the brain, of raw scans),
+            "checking", "segmenting", "writing" or "scoring".
         windows_done: windows whose answer is in.
         windows_total: windows in all; 0 while that is not known.
         seconds_left: at the pace so far; None while that is not known.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from numbers import Integral
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from .worker_front import WorkerFront
 make_core_importable()
 from model_core.errors import UserError  # noqa: E402
 from model_core.model_card import DEFAULT_WEIGHTS, DEFAULT_WINDOW, read_card  # noqa: E402
+from model_core.worker_messages import OLDEST_MONTHS  # noqa: E402
 
 STEP_WITH_GPU, STEP_WITHOUT_GPU = 8, 16
 
@@ -68,6 +69,9 @@ class SegmentationLogic:
         device: str = "auto",
         alignT2: bool = False,
         biasCorrection: bool = False,
+        raw: bool = False,
+        ageMonths: float | None = None,
+        brainExtraction: str = "auto",
         createLabelMap: bool = False,
         createProbabilities: bool = False,
         showMaps: bool = True,
@@ -78,7 +82,7 @@ class SegmentationLogic:
 
         Args:
             t1Node, t2Node: vtkMRMLScalarVolumeNode of one head, skull-stripped (0 outside the brain) unless there is
-                a mask.
+                a mask, or they are raw.
             overlapStep: voxels between windows, 1 to the window's side (32); None takes 8 with a GPU, 16 without.
             maskNode: brain mask.
             outputNode: vtkMRMLSegmentationNode to fill; None makes a new one.
@@ -86,6 +90,10 @@ class SegmentationLogic:
             device: "auto", "cpu", "cuda", "cuda:1", … or "mps".
             alignT2: first move T2 onto T1, rigidly, by mutual information.
             biasCorrection: first correct both scans' bias fields (N4).
+            raw: the scans are as converted from DICOM, with their skull: correct the bias fields, align T2, and without
+                a mask let HD-BET or SynthStrip find the brain, where one is installed beside the worker.
+            ageMonths: age at the scan, 0 to 24, for the check of the volumes; None stands for the usual 6 to 8.
+            brainExtraction: "auto" (the first that is installed), "hd-bet" or "synthstrip"; for raw scans without mask.
             createLabelMap: also leave a label map volume in the scene.
             createProbabilities: also leave a probability volume per class in the scene.
             showMaps: show each finished coarse map in the views while the run goes on.
@@ -93,7 +101,7 @@ class SegmentationLogic:
             onChanged: called with the job when its state or its map changes.
 
         Returns:
-            The job: `cancel()`, `keepThisMap()`, `wait()`, `result()`, `state`, `progress`, `error`.
+            The job: `cancel()`, `keepThisMap()`, `wait()`, `result()`, `state`, `progress`, `error`, `warnings`.
 
         Raises:
             SegmentationError: it cannot start; the sentence says why.
@@ -108,6 +116,11 @@ class SegmentationLogic:
                 f"The overlap step is {overlapStep}; expected a whole number from 1 to the window's {window}; take 8 "
                 "(as published), or 16 for a quicker result."
             )
+        if ageMonths is not None and not _is_age(ageMonths):
+            raise SegmentationError(
+                f"The age is {ageMonths!r} months; expected a number from 0 to {OLDEST_MONTHS}; correct it, or leave "
+                "it out."
+            )
         self._ensure_packages()
         job = SegmentationJob(
             self.worker,
@@ -121,6 +134,9 @@ class SegmentationLogic:
                 device=device,
                 align_t2=alignT2,
                 bias_correction=biasCorrection,
+                raw=raw,
+                age_months=None if ageMonths is None else float(ageMonths),
+                brain_extraction=brainExtraction,
                 label_map=createLabelMap,
                 probabilities=createProbabilities,
                 show_maps=showMaps,
@@ -232,3 +248,7 @@ class SegmentationLogic:
 
 def _is_step(value: Any, window: int) -> bool:
     return isinstance(value, Integral) and not isinstance(value, bool) and 1 <= value <= window
+
+
+def _is_age(value: Any) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool) and 0 <= value <= OLDEST_MONTHS

@@ -15,12 +15,13 @@ from .logic import DEFAULT_WINDOW, SegmentationLogic
 from .model_choice import ModelChoice, resolve_weights
 from .parameters import InfantBrainSegParameterNode
 from .proposals import propose_pair
+from .raw_choice import RawChoice
 from .results_view import ResultsView
-from .run_controls import RunControls
+from .run_controls import RunControls, describe_result
 from .scene_volumes import describe_pair_problem
 from .scoring_job import ScoringJob
 from .segmentation_job import SegmentationJob
-from .step_choice import StepChoice, format_seconds
+from .step_choice import StepChoice
 from .worker_command import WorkerCommand
 
 
@@ -45,6 +46,7 @@ class Panel(VTKObservationMixin):
         self._steps = StepChoice(ui, lambda value: self._set("overlapStep", value))
         self._devices = DeviceChoice(ui, lambda value: self._set("device", value))
         self._worker_choice = WorkerChoice(ui, self._warm_up)
+        self._raw = RawChoice(ui, lambda mask: self._set("mask", mask), self._tell_problem)
         self._run = RunControls(ui)
         self.results = ResultsView(ui, self.startScoring)
         ui.segmentButton.connect("clicked()", self.onSegmentButton)
@@ -101,6 +103,7 @@ class Panel(VTKObservationMixin):
         self.ui.scoreLabel.text = ""
         self.results.set_segmentation(None)
         self.results.show_volumes({})
+        self.results.show_warnings([])
 
     def cleanup(self) -> None:
         """End everything."""
@@ -130,12 +133,15 @@ class Panel(VTKObservationMixin):
                 device=parameters.device,
                 alignT2=parameters.alignT2,
                 biasCorrection=parameters.biasCorrection,
+                raw=parameters.raw,
+                ageMonths=parameters.ageMonths if parameters.ageMonths >= 0 else None,
                 createLabelMap=parameters.createLabelMap,
                 createProbabilities=parameters.createProbabilities,
                 onProgress=lambda _: self._refresh_run(),
                 onChanged=self._on_job_changed,
             )
             self._tell("")
+            self.results.show_warnings([])
         except SegmentationError as error:
             self._tell(str(error), is_error=True)
         self.refresh()
@@ -173,11 +179,12 @@ class Panel(VTKObservationMixin):
         self._steps.refresh(
             step=self._step(),
             window=self._window(),
-            t1=parameters.t1,
+            t1=None if parameters.raw and parameters.mask is None else parameters.t1,  # the brain is not known yet
             mask=parameters.mask,
             device_title=device_title(parameters.device, info),
             network=self._model.network,
         )
+        self._raw.refresh(raw=parameters.raw, t1=parameters.t1, mask=parameters.mask, is_busy=self.logic.worker.is_busy)
         self._follow(parameters.output)
         self._refresh_run()
         self._refresh_scoring()
@@ -233,8 +240,9 @@ class Panel(VTKObservationMixin):
         node = job.segmentationNode
         self.parameters.output = node
         self._untouched[node.GetID()] = _change_times(node)
-        self._tell(describe_result(job))
+        self._tell(describe_result(job.summary))
         self.results.show_volumes(job.summary.get("volumes_ml", {}))
+        self.results.show_warnings(job.warnings)
         self.ui.scoreLabel.text = ""
         if self.parameters.reference is not None and self.parameters.reference is not node:
             self.startScoring()
@@ -280,6 +288,10 @@ class Panel(VTKObservationMixin):
     def _tell(self, message: str, *, is_error: bool = False) -> None:
         self._message, self._message_is_error = message, is_error
 
+    def _tell_problem(self, sentence: str) -> None:
+        self._tell(sentence, is_error=True)
+        self.refresh()
+
     def _step(self) -> int:
         return self.parameters.overlapStep or self.logic.defaultStep(self.parameters.device)
 
@@ -324,13 +336,3 @@ def _change_times(node: Any) -> list[int]:
     """Return when each segment's voxels changed last; surfaces and colours do not count."""
     images = map(node.GetBinaryLabelmapInternalRepresentation, node.GetSegmentation().GetSegmentIDs())
     return [image.GetMTime() if image is not None else 0 for image in images]
-
-
-def describe_result(job: SegmentationJob) -> str:
-    """Return one line on a finished run: step, windows, time, device."""
-    done = job.summary
-    early = " (stopped early)" if done.get("stopped") else ""
-    return (
-        f"Done{early}: step {done['step_reached']}, {done['windows_done']:,} windows in "
-        f"{format_seconds(done['seconds'])} on {done['device_title']}."
-    )

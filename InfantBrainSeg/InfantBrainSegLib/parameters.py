@@ -1,7 +1,9 @@
 """The panel's parameters: they live in the scene, and are saved and loaded with it."""
 
+from typing import Annotated
+
 from slicer import vtkMRMLLabelMapVolumeNode, vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode, vtkMRMLTableNode
-from slicer.parameterNodeWrapper import parameterNodeWrapper
+from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
 
 
 @parameterNodeWrapper
@@ -17,6 +19,8 @@ class InfantBrainSegParameterNode:
         device: "auto" or a name of PyTorch's.
         alignT2: whether T2 is first moved onto T1.
         biasCorrection: whether bias fields are first corrected.
+        raw: whether the scans are as converted from DICOM, with their skull.
+        ageMonths: age at the scan in whole months, 0 to 24; -1 where it is not known.
         output: the segmentation to fill; none makes a new one.
         createLabelMap: whether a label map volume is left, too.
         createProbabilities: whether probability volumes are left, too.
@@ -25,13 +29,15 @@ class InfantBrainSegParameterNode:
 
     t1: vtkMRMLScalarVolumeNode
     t2: vtkMRMLScalarVolumeNode
-    mask: vtkMRMLScalarVolumeNode
+    mask: vtkMRMLLabelMapVolumeNode | vtkMRMLScalarVolumeNode
     reference: vtkMRMLLabelMapVolumeNode | vtkMRMLSegmentationNode
     weightsFile: str = ""
     overlapStep: int = 0
     device: str = "auto"
     alignT2: bool = False
     biasCorrection: bool = False
+    raw: bool = False
+    ageMonths: Annotated[int, WithinRange(-1, 24)] = -1  # without the range the spin box would take any number
     output: vtkMRMLSegmentationNode
     createLabelMap: bool = False
     createProbabilities: bool = False

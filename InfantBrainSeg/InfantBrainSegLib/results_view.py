@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import qt
@@ -31,7 +31,7 @@ EXPLANATIONS = {key: f"{explanation} ({unit})" if unit else explanation for _, k
 
 
 class ResultsView:
-    """Opacity, outline and fill of the segmentation; the table of scores; the disagreement.
+    """Opacity, outline and fill of the segmentation; the table of scores; the warnings; the disagreement.
 
     Args:
         ui: the panel's widgets.
@@ -54,6 +54,7 @@ class ResultsView:
         ui.disagreementCheckBox.connect("toggled(bool)", self._toggle_disagreement)
         ui.tableButton.connect("clicked()", self._show_table)
         self.show_volumes({})
+        self.show_warnings([])
 
     def set_segmentation(self, node: Any) -> None:
         """Follow a segmentation node: the display controls show and change how it is drawn."""
@@ -76,6 +77,11 @@ class ResultsView:
             for column, (_, key) in enumerate(SHOWN, 1):
                 value = volumes_ml.get(tissue.key) if key == "volume_ml" else None
                 self._set_cell(row, column, format_score(key, value))
+
+    def show_warnings(self, sentences: Sequence[str]) -> None:
+        """Show what a person should look at, a line each; none take the place away."""
+        self._ui.warningsLabel.text = "\n".join(f"• {sentence}" for sentence in sentences)
+        self._ui.warningsLabel.setVisible(bool(sentences))
 
     def show_scores(self, job: ScoringJob) -> None:
         """Show a finished comparison."""

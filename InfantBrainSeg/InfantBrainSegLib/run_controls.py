@@ -13,6 +13,8 @@ STAGES = {
     "preparing": "Preparing the scans",
     "aligning": "Aligning T2 to T1",
     "correcting": "Correcting the bias fields",
+    "extracting": "Extracting the brain (minutes without a GPU)",
+    "checking": "Checking the scans",
     "segmenting": "Segmenting",
     "writing": "Writing the map",
 }
@@ -83,3 +85,12 @@ def describe_progress(progress: JobProgress) -> str:
         return ""
     left = f" · {format_seconds(progress.seconds_left)} left" if progress.seconds_left is not None else ""
     return f"{progress.windows_done:,} of {progress.windows_total:,} windows{left}"
+
+
+def describe_result(done: dict[str, Any]) -> str:
+    """Return one line on a finished run: step, windows, time, device, from the worker's `done` event."""
+    early = " (stopped early)" if done.get("stopped") else ""
+    return (
+        f"Done{early}: step {done['step_reached']}, {done['windows_done']:,} windows in "
+        f"{format_seconds(done['seconds'])} on {done['device_title']}."
+    )

@@ -22,7 +22,7 @@ class SegmentationRequest:
     """What to segment, and how.
 
     Attributes:
-        t1, t2: vtkMRMLScalarVolumeNode, skull-stripped unless there is a mask.
+        t1, t2: vtkMRMLScalarVolumeNode, skull-stripped unless there is a mask or they are raw.
         mask: volume node, not 0 in the brain; or None.
         output: vtkMRMLSegmentationNode to fill at the end; None makes a new one.
         weights: a .safetensors file; None takes the weights that ship.
@@ -30,6 +30,9 @@ class SegmentationRequest:
         device: "auto", "cpu", "cuda", "cuda:1", … or "mps".
         align_t2: first move T2 onto T1, rigidly.
         bias_correction: first correct both bias fields by N4.
+        raw: the scans are as converted from DICOM, with their skull.
+        age_months: at the scan, 0 to 24; None where it is not known.
+        brain_extraction: which tool finds the brain in raw scans without a mask; "auto" is the first one installed.
         label_map: also leave a label map volume.
         probabilities: also leave a probability volume per class.
         show_maps: show coarse maps while the run goes on.
@@ -44,6 +47,9 @@ class SegmentationRequest:
     device: str = "auto"
     align_t2: bool = False
     bias_correction: bool = False
+    raw: bool = False
+    age_months: float | None = None
+    brain_extraction: str = "auto"
     label_map: bool = False
     probabilities: bool = False
     show_maps: bool = True
@@ -58,6 +64,7 @@ class SegmentationJob(Job):
         labelMapNode: the label map volume, if one was asked for.
         probabilityNodes: by class key, if they were asked for.
         stepReached: the overlap step that the result stands for.
+        warnings: what a person should look at, a sentence each, about scans and result.
         summary: the worker's `done` event: seconds, windows, volumes, device.
     """
 
@@ -67,6 +74,7 @@ class SegmentationJob(Job):
         self.labelMapNode: Any = None
         self.probabilityNodes: dict[str, Any] = {}
         self.stepReached = 0
+        self.warnings: list[str] = []
         self.summary: dict[str, Any] = {}
         self._node: Any = None
         self._display = ResultDisplay(what.t1, what.t2, what.output, showMaps=what.show_maps)
@@ -134,6 +142,9 @@ class SegmentationJob(Job):
             "probabilities": what.probabilities,
             "maps": what.show_maps,
             "look_at": place_looked_at(what.t1),
+            "raw": what.raw,
+            "age_months": what.age_months,
+            "brain_extraction": what.brain_extraction,
         }
         return request, files
 
@@ -152,7 +163,7 @@ class SegmentationJob(Job):
                 Callbacks.call(self.callbacks.changed, self)
 
     def take_result(self, event: dict[str, Any]) -> None:
-        """Put label map and probabilities into the scene, and remember how long a window took."""
+        """Put label map and probabilities into the scene, keep the warnings and how long a window took."""
         folder = self._worker.client.folder
         self._node, self.labelMapNode, self.probabilityNodes = self._display.finish(
             folder / event["file"],
@@ -161,6 +172,11 @@ class SegmentationJob(Job):
             probabilities={key: folder / name for key, name in event["probabilities"].items()},
         )
         self.stepReached, self.summary = event["step_reached"], event
+        names = self.file_names()
+        self.warnings = [
+            self._worker.client.in_the_panels_words(str(warning["sentence"]), names)
+            for warning in event.get("warnings", [])
+        ]
         if event["windows_done"] and event["seconds"] > 0:
             Timings().record(event["device_title"], event["network"], event["seconds"] / event["windows_done"])
 

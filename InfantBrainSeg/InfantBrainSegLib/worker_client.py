@@ -27,7 +27,7 @@ LOG_LINES = 40  # of the worker's stderr that are kept for the report of a crash
 END_MS = 2000  # at most, until a killed process is gone; it takes some milliseconds
 FULL_PIPE_MS = 20  # until the next look whether the pipe takes more
 RETRY_REMOVAL_MS = 2000
-COMMAND_LINE_OPTION = re.compile(r" \(--[a-z0-9-]+\)")  # as the model core's sentences name them in passing
+COMMAND_LINE_OPTION = re.compile(r" \(--[a-z0-9-]+( [a-z-]+)?\)")  # as the model core's sentences name them in passing
 STALE_ENVIRONMENT = ("QT_PLUGIN_PATH",)  # of Slicer's Qt, meaningless to the worker
 
 Event = dict[str, Any]

@@ -7,6 +7,7 @@ be able to name a program that is then run.
 from __future__ import annotations
 
 import enum
+import json
 import os
 import shlex
 import shutil
@@ -16,9 +17,12 @@ from pathlib import Path
 
 import slicer
 
-from .core_paths import worker_script
+from .core_paths import make_core_importable, worker_script
 from .errors import SegmentationError
 from .settings import read_setting, write_setting
+
+make_core_importable()
+from model_core.tool_environment import TOOL_ENVIRONMENT  # noqa: E402
 
 
 class WorkerKind(enum.Enum):
@@ -80,13 +84,14 @@ class WorkerCommand:
         return _existing_program(words[0] if words else ""), words[1:]
 
     def environment(self) -> dict[str, str]:
-        """Return the worker's environment: Slicer's own for Slicer's Python, the clean one for everything else."""
-        if self.runs_in_slicer_python:
-            return dict(os.environ)
+        """Return the worker's environment: Slicer's own for Slicer's Python, the clean one for everything else.
+
+        In Slicer's own the worker finds the clean one for the programs that it starts itself.
+        """
         clean = dict(slicer.util.startupEnvironment())
         for name in ("PYTHONHOME", "PYTHONPATH"):
             clean.pop(name, None)
-        return clean
+        return {**os.environ, TOOL_ENVIRONMENT: json.dumps(clean)} if self.runs_in_slicer_python else clean
 
 
 def _existing_program(program: str) -> str:

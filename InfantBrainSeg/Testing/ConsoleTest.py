@@ -51,7 +51,7 @@ class ConsoleTest(OpenPanel, unittest.TestCase):
         assert job.result() is job.segmentationNode
         assert [progress[-1].windows_done, progress[-1].windows_total, progress[-1].step_reached] == [4, 4, 8]
         stages = list(dict.fromkeys(entry.stage for entry in progress))
-        assert stages == ["loading", "preparing", "segmenting", "writing"]
+        assert stages == ["loading", "preparing", "checking", "segmenting", "writing"]
         assert states == ["running", "done"]
         assert str(progress[-1]).startswith("writing: 4 of 4 windows, step 8")
 
@@ -137,6 +137,24 @@ class ConsoleTest(OpenPanel, unittest.TestCase):
             with refuses(f"The overlap step is {step}", "from 1 to the window's 32"):
                 self.logic.startSegmentation(*pair, overlapStep=step)
         assert scene_state() == before
+
+    def test_warnings_name_what_to_look_at_for_the_age_that_was_given(self):
+        job = self.start(*add_pair(), 32, ageMonths=7)
+        assert job.wait(120)
+        assert job.state.value == "done"
+        small = [sentence for sentence in job.warnings if "together have" in sentence]  # 24³ voxels: 14 ml
+        assert len(small) == 1
+        assert "at 7 months" in small[0]
+        assert "--" not in small[0]
+
+    def test_a_wrong_age_is_refused(self):
+        for age in (-1, 24.5, "7", True):
+            with refuses(f"The age is {age!r} months", "from 0 to 24"):
+                self.logic.startSegmentation(*add_pair(), ageMonths=age)
+
+    def test_an_unknown_tool_for_the_brain_is_refused(self):
+        with refuses("'bet' is no brain extraction tool", "hd-bet"):
+            self.logic.segment(*add_pair(), overlapStep=32, raw=True, brainExtraction="bet")
 
     def test_wrong_inputs_are_refused(self):
         t1, t2 = add_pair()

@@ -1,5 +1,6 @@
 """The panel: built from its file, its widgets and the scene's parameters, what it says when a run cannot start."""
 
+import shutil
 import tempfile
 import unittest
 from pathlib import Path
@@ -50,12 +51,15 @@ class PanelTest(OpenPanel, unittest.TestCase):
         self.ui.step4RadioButton.click()
         self.ui.alignT2CheckBox.checked = True
         self.ui.biasCorrectionCheckBox.checked = True
+        self.ui.rawCheckBox.checked = True
+        self.ui.ageSpinBox.value = 7
         self.ui.labelMapCheckBox.checked = True
         self.ui.probabilitiesCheckBox.checked = True
         parameters = self.parameters
         assert (parameters.t1, parameters.t2, parameters.overlapStep) == (t2, t1, 4)
         assert parameters.alignT2
         assert parameters.biasCorrection
+        assert (parameters.raw, parameters.ageMonths) == (True, 7)
         assert parameters.createLabelMap
         assert parameters.createProbabilities
         self.ui.otherStepSpinBox.value = 12
@@ -66,13 +70,18 @@ class PanelTest(OpenPanel, unittest.TestCase):
         t1, t2 = add_pair()
         reference = add_label_map(*crop_labels())
         output = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "Output")
-        self.choose(t1, t2, reference=reference, output=output, overlapStep=8, alignT2=True)
+        mask = add_label_map(*crop_labels(), name="Mask")
+        self.choose(t1, t2, mask=mask, reference=reference, output=output, overlapStep=8, alignT2=True, ageMonths=8)
         assert self.ui.t1Selector.currentNode() is t1
         assert self.ui.t2Selector.currentNode() is t2
+        assert self.ui.maskSelector.currentNode() is mask
         assert self.ui.referenceSelector.currentNode() is reference
         assert self.ui.outputSelector.currentNode() is output
         assert self.ui.step8RadioButton.checked
         assert self.ui.alignT2CheckBox.checked
+        assert self.ui.ageSpinBox.text == "8 months"
+        self.parameters.ageMonths = -1
+        assert self.ui.ageSpinBox.text == "unknown"
         self.parameters.overlapStep = 5
         assert self.ui.otherStepSpinBox.value == 5
 
@@ -80,6 +89,7 @@ class PanelTest(OpenPanel, unittest.TestCase):
         t1, t2 = add_pair()
         reference = add_label_map(*crop_labels())
         self.choose(t1, t2, mask=reference, reference=reference, overlapStep=12, device="cpu", biasCorrection=True)
+        self.parameters.raw, self.parameters.ageMonths = True, 7
         self.parameters.weightsFile = "/models/own weights.safetensors"
         with tempfile.TemporaryDirectory() as folder:
             path = str(Path(folder) / "scene with spaces.mrb")
@@ -91,6 +101,7 @@ class PanelTest(OpenPanel, unittest.TestCase):
         names = [node.GetName() for node in (parameters.t1, parameters.t2, parameters.mask, parameters.reference)]
         assert names == ["Crop T1", "Crop T2", "Reference", "Reference"]
         assert (parameters.overlapStep, parameters.device, parameters.biasCorrection) == (12, "cpu", True)
+        assert (parameters.raw, parameters.ageMonths) == (True, 7)
         assert parameters.weightsFile == "/models/own weights.safetensors"
         assert self.ui.t2Selector.currentNode().GetName() == "Crop T2"
         assert self.ui.otherStepSpinBox.value == 12
@@ -166,6 +177,25 @@ class BadInputTest(OpenPanel, unittest.TestCase):
         t1, t2 = (np.where(array == 0, 50, array) for array in (t1, t2))
         self.choose(add_volume(t1, matrix, "Head T1"), add_volume(t2, matrix, "Head T2"))
         self.assert_run_fails("T1 (Head T1) does not look skull-stripped", "give a brain mask")
+        assert "--" not in self.ui.statusLabel.text
+
+    def test_scans_of_one_contrast(self):
+        (t1, _, _), matrix = crop()
+        self.choose(add_volume(t1, matrix, "Scan"), add_volume(t1, matrix, "Same scan"))
+        self.assert_run_fails("T1 (Scan) and T2 (Same scan) show the same contrast")
+
+    def test_a_raw_scan_that_shows_no_head(self):
+        (t1, t2, _), matrix = crop()
+        noise = (1 + np.indices(t1.shape).sum(axis=0) % 2).astype(t1.dtype)
+        mask = add_label_map(t1 > 0, matrix, "Mask")
+        self.choose(add_volume(noise, matrix, "Air"), add_volume(t2, matrix, "Head"), mask=mask, raw=True)
+        self.assert_run_fails("T1 (Air) shows no head", "check the series")
+
+    def test_a_raw_scan_without_mask_and_tool(self):
+        if any(map(shutil.which, ("hd-bet", "mri_synthstrip", "synthstrip-docker", "synthstrip-singularity"))):
+            self.skipTest("this machine has a brain extraction tool")
+        self.choose(*add_pair(), raw=True)
+        self.assert_run_fails("No brain mask was given and neither HD-BET", "leave the extraction out.")
         assert "--" not in self.ui.statusLabel.text
 
     def test_a_scan_without_brain(self):

@@ -1,5 +1,6 @@
 """Brain extraction by tools that are installed: their commands, their faults, their ends."""
 
+import json
 import os
 import signal
 import threading
@@ -13,6 +14,7 @@ from scan_phantoms import world_points
 
 from model_core.brain_extraction import check_mask, choose_tool, extract_brain
 from model_core.errors import UserError
+from model_core.tool_environment import TOOL_ENVIRONMENT
 from model_core.volumes import Volume, write_volume
 
 
@@ -115,6 +117,43 @@ def test_an_interrupted_tool_ends_with_its_children(head, tmp_path, monkeypatch)
     while is_running(child) and time.monotonic() < until:
         time.sleep(0.02)
     assert not is_running(child)
+
+
+def test_what_is_raised_while_it_runs_ends_a_tool_with_its_children(head, tmp_path, monkeypatch):
+    install(tmp_path, monkeypatch, "mri_synthstrip", f'sleep 300 & echo $! > "{tmp_path}/child"; wait')
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+
+    class NotWantedAnyMore(Exception):
+        pass
+
+    def look():
+        if (tmp_path / "child").exists() and (tmp_path / "child").read_text().strip():
+            assert list(scratch.glob("*/scan.nii.gz"))
+            raise NotWantedAnyMore
+
+    with pytest.raises(NotWantedAnyMore):
+        extract_brain(head[0], choose_tool("synthstrip"), scratch=scratch, on_wait=look)
+    assert list(scratch.iterdir()) == []
+    child = int((tmp_path / "child").read_text())
+    until = time.monotonic() + 60
+    while is_running(child) and time.monotonic() < until:
+        time.sleep(0.02)
+    assert not is_running(child)
+
+
+def test_a_tool_runs_in_the_environment_that_was_handed_over(head, tmp_path, monkeypatch):
+    install(tmp_path, monkeypatch, "mri_synthstrip", f'echo "$PYTHONHOME, $GIVEN" > "{tmp_path}/log"')
+    monkeypatch.setenv("PYTHONHOME", "/Slicer/lib/Python")
+    monkeypatch.setenv(TOOL_ENVIRONMENT, json.dumps({"PATH": os.environ["PATH"], "GIVEN": "as at the start"}))
+    with pytest.raises(UserError, match="without a mask"):
+        extract_brain(head[0], choose_tool("synthstrip"))
+    assert (tmp_path / "log").read_text() == ", as at the start\n"
+
+
+def test_a_tool_of_an_unknown_name_is_refused_with_the_known_ones():
+    with pytest.raises(UserError, match="'bet' is no brain extraction tool; expected auto or hd-bet or synthstrip"):
+        choose_tool("bet")
 
 
 def is_running(pid):

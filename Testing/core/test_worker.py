@@ -124,7 +124,16 @@ def test_progress_comes_in_order_and_ends_with_all_windows(opened, case):
     assert {event["id"] for event in events} == {"a"}
     progress = [event for event in events if event["event"] == "progress"]
     stages = [stage for stage, _ in itertools.groupby(event["stage"] for event in progress)]
-    assert stages == ["loading", "preparing", "aligning", "preparing", "correcting", "segmenting", "writing"]
+    assert stages == [
+        "loading",
+        "preparing",
+        "aligning",
+        "preparing",
+        "correcting",
+        "checking",
+        "segmenting",
+        "writing",
+    ]
     counts = [event["windows_done"] for event in progress]
     assert counts == sorted(counts)
     total = len(plan_windows(GRID_SHAPE, 16, 4))

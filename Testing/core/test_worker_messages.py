@@ -5,7 +5,19 @@ import json
 import pytest
 from worker_client import segment_fields
 
-from model_core.worker_messages import BadRequest, Open, Quit, Score, Segment, Stop, Stopped, StopWish, parse
+from model_core import quality
+from model_core.worker_messages import (
+    OLDEST_MONTHS,
+    BadRequest,
+    Open,
+    Quit,
+    Score,
+    Segment,
+    Stop,
+    Stopped,
+    StopWish,
+    parse,
+)
 
 
 def line(request, **fields):
@@ -40,6 +52,19 @@ def test_a_field_that_may_be_null_may_be_missing():
     assert parse(line("segment", **fields)).content == Segment(**segment_fields())
 
 
+def test_what_a_panel_does_not_say_of_raw_scans_has_defaults():
+    content = parse(line("segment", **segment_fields())).content
+    assert (content.raw, content.age_months, content.brain_extraction) == (False, None, "auto")
+
+
+@pytest.mark.parametrize("age", [0, 7, 6.5, 24])
+def test_an_age_is_a_number_of_months_in_the_checks_range(age):
+    assert OLDEST_MONTHS == quality.OLDEST_MONTHS
+    content = parse(line("segment", **segment_fields(raw=True, age_months=age))).content
+    assert (content.raw, content.age_months) == (True, age)
+    assert isinstance(content.age_months, float)
+
+
 @pytest.mark.parametrize("content", [b"garbage\n", b"\n", b"{", b"\xff\xfe", b"[" * 100_000, b"[1]", b"3", b"null"])
 def test_what_is_no_json_object_is_called_so(content):
     error = fault(content)
@@ -67,6 +92,8 @@ def test_an_unknown_request_is_answered_with_the_known_ones(name):
         ("step", True), ("step", 0), ("step", None), ("device", None), ("batch_size", 0), ("batch_size", -2),
         ("batch_size", "2"), ("align_t2", 1), ("align_t2", None), ("bias_correction", "no"), ("probabilities", None),
         ("maps", 0), ("look_at", [1, 2]), ("look_at", [1, 2, "3"]), ("look_at", 4), ("look_at", [1, 2, True]),
+        ("raw", 1), ("raw", None), ("age_months", -1.0), ("age_months", 24.5), ("age_months", "7"),
+        ("age_months", True), ("age_months", 1e400), ("brain_extraction", None),
     ],
 )  # fmt: skip
 def test_a_value_of_a_wrong_type_is_named_with_its_field(field, value):
