@@ -10,6 +10,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -51,8 +52,9 @@ class Tool:
 
     @property
     def program(self) -> str | None:
-        """The path of the program; None where it is not installed."""
-        return next(filter(None, map(shutil.which, self.programs)), None)
+        """The path of the program, on the search path or beside this Python; None where it is not installed."""
+        places = (None, str(Path(sys.executable).parent))  # None: the search path
+        return next(filter(None, (shutil.which(name, path=path) for path in places for name in self.programs)), None)
 
 
 def _hd_bet_command(program: str, gpu: bool) -> list[str]:
