@@ -94,8 +94,8 @@ def summarise(records: Sequence[dict[str, Any]]) -> dict[str, dict[str, dict[str
 
     Returns:
         By group ("all", then each anatomy), tissue and "dice", "dice_sd", "mhd_3d", …; in a group of one anatomy the
-        deviation is that of its draws. A deviation of a single value is 0; what is not defined, as for a tissue that
-        was not found at all, is None.
+        deviation is that of its draws. What is not defined is None: the deviation of a single value, a metric of a
+        tissue that was not found at all.
     """
     anatomies = list(dict.fromkeys(record["anatomy"] for record in records))
     summary: dict[str, dict[str, dict[str, float | None]]] = {name: {} for name in ("all", *anatomies)}
@@ -103,7 +103,7 @@ def summarise(records: Sequence[dict[str, Any]]) -> dict[str, dict[str, dict[str
         by_anatomy = {name: _values(records, name, tissue) for name in anatomies}
         means = np.array([values.mean(axis=0) for values in by_anatomy.values()])
         for name, values in {"all": means, **by_anatomy}.items():
-            deviations = values.std(axis=0, ddof=1) if len(values) > 1 else np.zeros(len(METRICS))
+            deviations = values.std(axis=0, ddof=1) if len(values) > 1 else np.full(len(METRICS), np.nan)
             figures = {}
             for metric, mean, deviation in zip(METRICS, values.mean(axis=0), deviations, strict=True):
                 figures |= {metric: _rounded(mean), f"{metric}_sd": _rounded(deviation)}

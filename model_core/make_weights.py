@@ -83,12 +83,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         fingerprint,
         options.output / SCORES_FILE,
     )
+    summary = summarise(records)
     card["held_out_scores"] = {
-        "data": f"{options.draws} six-month pairs of each anatomy, never trained on (seed {DRAWS_SEED})",
+        "data": "Synthetic pairs in six-month contrast of anatomies never trained on, "
+        f"{options.draws} of each (seed {DRAWS_SEED})",
         "overlap_step": options.score_step,
-        "anatomies": list(dict.fromkeys(record["anatomy"] for record in records)),
         "draws": options.draws,
-        "summary": summarise(records),
+        "mean": summary.pop("all"),
+        "scores": summary,
     }
     save_weights(options.output / WEIGHTS_FILE, network, card)
     with replace_when_complete(options.output / CARD_FILE) as temporary:
@@ -144,7 +146,7 @@ def _train(options: argparse.Namespace, stages: Sequence[TrainingSettings], trai
 
 def _training_data(anatomies: Sequence[str]) -> dict[str, Any]:
     return {
-        "kind": "synthetic T1/T2 pairs in six-month contrast, made while training",
+        "description": "synthetic T1/T2 pairs, made while training",
         "anatomies": list(anatomies),
         "wide_share": WIDE_SHARE,
         "held_out": list(HELD_OUT),
@@ -175,7 +177,7 @@ def _card(
 def _history(card: dict[str, Any] | None) -> list[dict[str, Any]]:
     """The stages of this recipe that led to a card, the first first."""
     stages = []
-    while card and card.get("training_data", {}).get("kind") and "settings" in card:
+    while _is_of_synthetic_pairs(card):
         settings = card["settings"]
         kept = ("window", "batch", "learning_rate", "schedule", "output_dropout", "ema_decay", "seed")
         stages.append(
@@ -186,13 +188,18 @@ def _history(card: dict[str, Any] | None) -> list[dict[str, Any]]:
     return stages[::-1]
 
 
+def _is_of_synthetic_pairs(card: dict[str, Any] | None) -> bool:
+    """Whether a training run on pairs that were made meanwhile wrote the card."""
+    return bool(card) and "wide_share" in card.get("training_data", {}) and "settings" in card
+
+
 def _start(card: dict[str, Any] | None) -> dict[str, Any] | str:
     """What the first stage began with: the essentials of an earlier card, or random numbers."""
-    while card and card.get("training_data", {}).get("kind") and "settings" in card:
+    while _is_of_synthetic_pairs(card):
         card = card.get("continued_from")
     if not card:
         return "random weights"
-    kept = ("title", "date", "iterations", "training_data", "recipe", "started_from")
+    kept = ("title", "date", "iterations", "training_data", "recipe", "earlier_choice", "started_from")
     return {name: card[name] for name in kept if name in card}
 
 

@@ -226,7 +226,7 @@ def describe_data(options: argparse.Namespace, training: Sequence[Subject]) -> d
 def describe_anatomies(options: argparse.Namespace) -> dict[str, Any]:
     """Give the card's entry on synthetic training data."""
     return {
-        "kind": "synthetic pairs made while training",
+        "description": "synthetic pairs made while training",
         "anatomies": [Path(path).name for path in options.anatomy],
         "wide_share": options.wide_share,
         "licence": options.data_licence,

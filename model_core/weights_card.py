@@ -45,9 +45,10 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 
 def _training_data(data: dict[str, Any]) -> str:
     return (
-        f"{data['kind'][0].upper()}{data['kind'][1:]}, from {len(data['anatomies'])} label maps "
+        f"{data['description'][0].upper()}{data['description'][1:]}, from {len(data['anatomies'])} label maps "
         f"({', '.join(name.partition('.')[0] for name in data['anatomies'])}; {data['licence']}); "
-        f"{data['wide_share']:.0%} of the pairs in contrasts drawn widely. Never trained on: "
+        f"{data['wide_share']:.0%} of the pairs in contrasts drawn widely, the others in that of six months. "
+        "Never trained on: "
         f"{', '.join(data['held_out'])}. No scan of a person entered the training, and nothing of iSeg."
     )
 
@@ -84,8 +85,8 @@ def _start(start: dict[str, Any] | str) -> str:
 
 def _scores(scores: dict[str, Any]) -> str:
     rows = []
-    for group, tissues in scores["summary"].items():
-        name = f"mean of {len(scores['anatomies'])}" if group == "all" else group
+    groups = {f"mean of {len(scores['scores'])}": scores["mean"], **scores["scores"]}
+    for name, tissues in groups.items():
         for tissue in TISSUES:
             figures = tissues[tissue.key]
             cells = [_mean_and_deviation(figures, key, digits) for _, key, digits in SCORE_COLUMNS]
