@@ -45,7 +45,7 @@ bench: $(PEERS)/.installed
 
 # Two files of tests at a time, each on one core.
 test: $(VENV)/.test $(VENV)/.bench
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup $(PYTEST_OPTIONS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 $(PYTEST_OPTIONS)
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).parent
+MODULE_TESTS = "Testing/module/"
 
 
-# xdist reads the marks in a hook of its own, which must come later.
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A bench lives once in a process, like Slicer: its files run one after another, in their order."""
-    for item in items:
-        parts = item.path.relative_to(ROOT).parts if item.path.is_relative_to(ROOT) else item.path.parts
-        item.add_marker(pytest.mark.xdist_group("module" if parts[0] == "module" else "/".join(parts)))
+@pytest.hookimpl(optionalhook=True)  # known to pytest-xdist alone
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """A bench lives once in a process, like Slicer: the module's files run one after another, in their order."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class OneProcessForTheModule(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return MODULE_TESTS if nodeid.startswith(MODULE_TESTS) else super()._split_scope(nodeid)
+
+    return OneProcessForTheModule(config, log)

@@ -109,9 +109,14 @@ def test_an_interrupted_tool_ends_with_its_children(head, tmp_path, monkeypatch)
             time.sleep(0.02)
         os.kill(os.getpid(), signal.SIGINT)
 
-    threading.Thread(target=interrupt, daemon=True).start()
-    with pytest.raises(KeyboardInterrupt):
-        extract_brain(head[0], choose_tool("synthstrip"))
+    # A shell's background job, which a test run may be, is started with Ctrl-C switched off.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        threading.Thread(target=interrupt, daemon=True).start()
+        with pytest.raises(KeyboardInterrupt):
+            extract_brain(head[0], choose_tool("synthstrip"))
+    finally:
+        signal.signal(signal.SIGINT, before)
     child = int((tmp_path / "child").read_text())
     until = time.monotonic() + 60
     while is_running(child) and time.monotonic() < until:
