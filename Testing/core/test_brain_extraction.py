@@ -99,6 +99,14 @@ def test_a_program_that_cannot_be_started_is_one_sentence(head, tmp_path, monkey
         extract_brain(head[0], choose_tool("synthstrip"))
 
 
+def assert_child_ends(folder):
+    child = int((folder / "child").read_text())
+    until = time.monotonic() + 60
+    while is_running(child) and time.monotonic() < until:
+        time.sleep(0.02)
+    assert not is_running(child)
+
+
 def test_an_interrupted_tool_ends_with_its_children(head, tmp_path, monkeypatch):
     install(tmp_path, monkeypatch, "mri_synthstrip", f'sleep 300 & echo $! > "{tmp_path}/child"; wait')
 
@@ -117,11 +125,7 @@ def test_an_interrupted_tool_ends_with_its_children(head, tmp_path, monkeypatch)
             extract_brain(head[0], choose_tool("synthstrip"))
     finally:
         signal.signal(signal.SIGINT, before)
-    child = int((tmp_path / "child").read_text())
-    until = time.monotonic() + 60
-    while is_running(child) and time.monotonic() < until:
-        time.sleep(0.02)
-    assert not is_running(child)
+    assert_child_ends(tmp_path)
 
 
 def test_what_is_raised_while_it_runs_ends_a_tool_with_its_children(head, tmp_path, monkeypatch):
@@ -140,11 +144,7 @@ def test_what_is_raised_while_it_runs_ends_a_tool_with_its_children(head, tmp_pa
     with pytest.raises(NotWantedAnyMore):
         extract_brain(head[0], choose_tool("synthstrip"), scratch=scratch, on_wait=look)
     assert list(scratch.iterdir()) == []
-    child = int((tmp_path / "child").read_text())
-    until = time.monotonic() + 60
-    while is_running(child) and time.monotonic() < until:
-        time.sleep(0.02)
-    assert not is_running(child)
+    assert_child_ends(tmp_path)
 
 
 def test_a_tool_runs_in_the_environment_that_was_handed_over(head, tmp_path, monkeypatch):
