@@ -55,15 +55,7 @@ class SyntheticSampler:
         self._pool.shutdown(cancel_futures=True)
 
     def batch(self, iteration: int, size: int) -> tuple[np.ndarray, np.ndarray]:
-        """Cut the windows of one iteration; waits for its pairs.
-
-        Args:
-            iteration: 0 or more.
-            size: number of windows.
-
-        Returns:
-            Images, float32 (size, 2, w, w, w), T1 and T2, not standardised; labels, uint8 (size, w, w, w).
-        """
+        """Cut the windows of one iteration, as ``PatchSampler.batch`` does; waits for its pairs."""
         numbers = stock_at(iteration)
         for number in range(numbers.start, numbers.stop + 2 * self._workers):
             if number not in self._pairs:
