@@ -42,7 +42,6 @@ from model_core.weights_card import describe_card
 from model_core.weights_recipe import (
     ANATOMIES_LICENCE,
     HELD_OUT,
-    SEED,
     WIDE_SHARE,
     anatomy_files,
     stage_settings,
@@ -59,9 +58,8 @@ LIMITS = (
 def main(arguments: Sequence[str] | None = None) -> None:
     """Train stage after stage, put the card together, score, write."""
     options = _parse(arguments)
-    stages = stage_settings(
-        options.network, options.scale, options.device, knows_something=options.initial_weights is not None
-    )
+    continues = _fingerprint(options.initial_weights) if options.initial_weights else ""
+    stages = stage_settings(options.network, options.scale, options.device, continues=continues)
     if options.output.exists() and not options.output.is_dir():
         raise UserError(f"--output {options.output} is a file; a folder or a new name was expected; choose another.")
     training, held_out = anatomy_files()
@@ -71,7 +69,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print("Stopped; checkpoint and weights of the stage are saved. The same command goes on.", file=sys.stderr)
         raise SystemExit(STOPPED_BY_USER) from None
     network, card = load_weights(trained)
-    fingerprint = hashlib.sha256(trained.read_bytes()).hexdigest()
     card = _card(card, options, stages, [path.name for path in training])
     save_weights(options.output / WEIGHTS_FILE, network, card)
     segmenter = Segmenter(network, window=window_of(trained, card, network), device=options.device)
@@ -80,7 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         read_anatomies([*held_out, *options.test_anatomy]),
         options.draws,
         options.score_step,
-        fingerprint,
+        _fingerprint(trained),
         options.output / SCORES_FILE,
     )
     summary = summarise(records)
@@ -116,6 +113,12 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     if options.draws < 1 or options.score_step < 1:
         parser.error("--draws and --score-step are 1 or more")
     return options
+
+
+def _fingerprint(weights: Path) -> str:
+    """SHA-256 of a weights file, which is read whole first: a missing or damaged one is told of in a sentence."""
+    load_weights(weights)
+    return hashlib.sha256(weights.read_bytes()).hexdigest()
 
 
 def _train(options: argparse.Namespace, stages: Sequence[TrainingSettings], training: Sequence[Path]) -> Path:
@@ -164,7 +167,7 @@ def _card(
         "window": stages[-1].window,
         "training_data": _training_data(anatomies),
         "recipe": {"scale": options.scale, "stages": history},
-        "seed": SEED,
+        "seed": stages[0].seed,
         "iterations": sum(stage["iterations"] for stage in history),
         "training_hours": round(sum(stage["training_hours"] for stage in history), 2),
         "started_from": _start(card),

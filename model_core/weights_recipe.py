@@ -64,24 +64,26 @@ def anatomy_files() -> tuple[list[Path], list[Path]]:
     return training, held_out
 
 
-def stage_settings(network: str, scale: float, device: str, *, knows_something: bool) -> list[TrainingSettings]:
+def stage_settings(network: str, scale: float, device: str, *, continues: str = "") -> list[TrainingSettings]:
     """Give the settings of each stage.
 
     Args:
         network: a name of ``NETWORKS``.
         scale: factor on all iterations; 1 is for a GPU.
         device: "auto", "cpu", "cuda", …
-        knows_something: the training begins with weights; the first stage, with the smallest windows, is left out.
+        continues: SHA-256 of the weights that the training begins with, if any: the first stage, with the smallest
+            windows, is then left out, and the seed is another, so that other pairs are met than in the run before.
 
     Raises:
         UserError: the scale is not above 0 or leaves no iteration.
     """
     if not 0 < scale <= 100:
         raise UserError(f"--scale is {scale}; a factor above 0, up to 100, was expected; 1 is the whole recipe.")
+    seed = int(continues[:6], 16) if continues else SEED
     settings = []
     for number, stage in enumerate(STAGES):
         iterations = max(1, round(stage.iterations * scale))
-        if number == 0 and knows_something:
+        if number == 0 and continues:
             continue
         settings.append(
             TrainingSettings(
@@ -95,7 +97,7 @@ def stage_settings(network: str, scale: float, device: str, *, knows_something: 
                 attention_dropout=0.0,
                 output_dropout=stage.output_dropout,
                 ema_decay=1 - 1 / min(max(AVERAGED_PART * iterations, 2.0), LONGEST_AVERAGE),
-                seed=SEED + number,
+                seed=seed + number,
                 checkpoint_every=100,
                 device=device,
             )

@@ -28,14 +28,21 @@ def test_no_held_out_anatomy_is_trained_on():
 def test_small_windows_come_first_and_the_rate_falls_last():
     windows = [stage.window for stage in STAGES]
     assert windows == sorted(windows) == [16, 24, 32]
-    settings = stage_settings("nonlocal_unet", 0.01, "cpu", knows_something=False)
+    settings = stage_settings("nonlocal_unet", 0.01, "cpu")
     assert [entry.iterations for entry in settings] == [100, 400, 60]
     assert settings[-1].learning_rate_at(settings[-1].iterations - 1) < 0.01 * settings[-1].learning_rate
-    assert [entry.window for entry in stage_settings("nonlocal_unet", 0.01, "cpu", knows_something=True)] == [24, 32]
+
+
+def test_a_run_that_goes_on_leaves_out_the_smallest_windows_and_meets_other_pairs():
+    afresh = stage_settings("nonlocal_unet", 0.01, "cpu")
+    once, twice = (stage_settings("nonlocal_unet", 0.01, "cpu", continues=start) for start in ("0a1b2c3d", "0a1b2dff"))
+    assert [entry.window for entry in once] == [24, 32]
+    assert once[0].seed == 0x0A1B2C + 1
+    assert len({entry.seed for entry in [*afresh, *once, *twice]}) == 7
 
 
 def test_dual_aggregation_takes_its_own_papers_rate():
-    assert stage_settings("dual_aggregation", 1, "cpu", knows_something=True)[0].learning_rate == pytest.approx(3.3e-3)
+    assert stage_settings("dual_aggregation", 1, "cpu", continues="0a1b2c3d")[0].learning_rate == pytest.approx(3.3e-3)
 
 
 def test_the_spread_is_over_anatomies_not_over_draws():
