@@ -79,7 +79,7 @@ def stage_settings(network: str, scale: float, device: str, *, continues: str = 
     """
     if not 0 < scale <= 100:
         raise UserError(f"--scale is {scale}; a factor above 0, up to 100, was expected; 1 is the whole recipe.")
-    seed = int(continues[:6], 16) if continues else SEED
+    seed = len(STAGES) * int(continues[:6], 16) if continues else SEED
     settings = []
     for number, stage in enumerate(STAGES):
         iterations = max(1, round(stage.iterations * scale))
