@@ -149,6 +149,8 @@ def _check_orientation(t1: Volume, pair: PreparedPair) -> list[Finding]:
     if not is_large_enough(pair):
         return []
     brain = coarse_copy(pair)[2]
+    if not brain.any():
+        return []
     across, along, upward = (mirror_symmetry(brain, axis) for axis in range(3))
     extents = np.ptp(np.argwhere(brain), axis=0)
     to_do = "check the affine, as T1 was converted from DICOM; left, right, front and back are not checked"

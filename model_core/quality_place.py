@@ -27,6 +27,8 @@ def check_place(t1: Volume, t2: Volume, pair: PreparedPair) -> list[Finding]:
     if not is_large_enough(pair):
         return []
     first, second, brain = coarse_copy(pair)
+    if not brain.any():  # scattered voxels or a thin plate, of which nothing is left on coarse voxels
+        return []
     middle = pair.affine @ [*ndimage.center_of_mass(pair.mask), 1.0]
     here, *others = similarities(second, first, brain, [np.eye(4), *_nearby(middle), *_mirrored(pair.affine, middle)])
     nearby, mirrored = others[:-3], others[-3:]

@@ -82,7 +82,7 @@ def window_of(path: str | os.PathLike[str], card: dict[str, Any], network: Segme
         UserError: the card names a window that the network or no machine can take.
     """
     window, multiple = card.get("window", DEFAULT_WINDOW), network.window_multiple
-    if not isinstance(window, int) or not 0 < window <= LARGEST_WINDOW or window % multiple:
+    if type(window) is not int or not 0 < window <= LARGEST_WINDOW or window % multiple:
         raise UserError(
             f"The card of the weights {path} names a window of {window!r} voxels; expected a multiple of {multiple} "
             f"up to {LARGEST_WINDOW}; use the weights as train.py wrote them."
@@ -114,7 +114,7 @@ def _named_network(path: Path, card: dict[str, Any]) -> SegmentationNetwork:
             f"The weights file {path} names the network {name!r}; one of {', '.join(NETWORKS)} was expected; "
             f"{SET_RIGHT}."
         )
-    if not all(isinstance(count, int) and 1 <= count <= 64 for count in (channels, classes)):
+    if not all(type(count) is int and 1 <= count <= 64 for count in (channels, classes)):  # True is an int, too
         raise UserError(
             f"The weights file {path} names {channels!r} input and {classes!r} output channels; whole numbers were "
             f"expected; {SET_RIGHT}."

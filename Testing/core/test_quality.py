@@ -127,6 +127,18 @@ def test_a_brain_whose_axes_are_exchanged_is_told(pair):
     assert findings(t1, t2) == ["wrong-axes"]
 
 
+def test_dust_that_leaves_nothing_on_coarse_voxels_is_no_error():
+    brain = np.zeros((70, 40, 9), dtype=bool)
+    brain[::3, ::3, ::3] = True
+    rng = np.random.default_rng(1)
+    t1, t2 = (
+        Volume(np.where(brain, rng.uniform(50, 200, brain.shape), 0).astype(np.float32), np.eye(4), f"{name}.nii")
+        for name in ("t1", "t2")
+    )
+    found = findings(t1, t2, Volume(brain, np.eye(4), "mask.nii"))
+    assert not {"wrong-axes", "upside-down", "t2-mirrored", "t2-not-aligned"} & set(found)
+
+
 # ---- After -------------------------------------------------------------------------------------------------
 
 

@@ -200,7 +200,7 @@ def test_an_unknown_network_is_answered_with_the_known_ones(saved):
         load_weights(saved)
 
 
-@pytest.mark.parametrize("channels", ["two", 0, -1, 2.5, None, 10**9])
+@pytest.mark.parametrize("channels", ["two", 0, -1, 2.5, None, True, 10**9])
 def test_channels_that_cannot_be_are_refused(saved, channels):
     rewrite(saved, card={"in_channels": channels})
     with pytest.raises(UserError, match=r"input and 4 output channels; whole numbers were expected"):
