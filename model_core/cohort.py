@@ -43,7 +43,7 @@ from model_core.cohort_workers import plan_slots, run_locally, run_on_dask
 from model_core.command_line import run_command
 from model_core.errors import UserError
 from model_core.model_card import DEFAULT_WEIGHTS, DEFAULT_WINDOW, read_card
-from model_core.raw_scans import SKIPPABLE
+from model_core.raw_scans import STEPS
 
 LEVELS = ("participant", "group")
 DEFAULT_STEP = 8  # the published setting
@@ -99,7 +99,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--align-t2", action="store_true", help="first move T2 onto T1, rigidly")
     add("--bias-correction", action="store_true", help="first correct both scans' bias fields by N4")
     add("--raw", action="store_true", help="scans as converted from DICOM, with skull, T2 in its own space")
-    add("--skip", nargs="+", choices=SKIPPABLE, default=[], metavar="STEP", help=f"with --raw: {', '.join(SKIPPABLE)}")
+    add("--skip", nargs="+", choices=STEPS, default=[], metavar="STEP", help=f"with --raw: {', '.join(STEPS)}")
     add("--brain-extraction", choices=TOOL_NAMES, help="with --raw, where there is no mask")
     add("--max-memory", type=float, metavar="GB", help="ceiling for the memory of each process")
     how = parser.add_mutually_exclusive_group()

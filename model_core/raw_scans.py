@@ -1,7 +1,8 @@
 """From T1 and T2 as converted from DICOM to a pair that the network's preparation takes: the chain of steps.
 
-Orientation by the affine, N4, T2 onto T1, and the brain's mask. Each step after the first can be left out. T1 keeps its
-own grid throughout, so that the result lies on the T1 that was given.
+Orientation by the affine, N4, T2 onto T1, and the brain's mask. Each step can be left out; without the first, for
+headers that lost or falsified it, voxel axes are taken as right, anterior, superior. T1 keeps its own voxels
+throughout, so that the result lies on the T1 that was given.
 """
 
 from __future__ import annotations
@@ -27,7 +28,6 @@ from model_core.volumes import Volume, have_same_grid, resample, to_canonical, w
 
 ORIENTATION, BIAS, ALIGNMENT, EXTRACTION = "orientation", "bias-correction", "alignment", "brain-extraction"
 STEPS = (ORIENTATION, BIAS, ALIGNMENT, EXTRACTION)
-SKIPPABLE = STEPS[1:]
 COARSEST_MM = 3.0  # of a voxel side: thicker slices do not show the cortex of an infant
 SMALLEST_HEAD_SHARE = 0.01  # of the volume
 LEAST_OVER_AIR = 2.0  # of the head's median to that of what is around it
@@ -42,7 +42,7 @@ class RawOptions:
     """How raw scans are made ready.
 
     Attributes:
-        skip: steps to leave out, of `SKIPPABLE`.
+        skip: steps to leave out, of `STEPS`.
         brain_extraction: a tool's name, or auto for the first that is installed; without effect with a mask.
         gpu: whether the tool may use the GPU.
         keep_intermediates: a folder for T1 and T2 after each step and for the mask; None keeps nothing.
@@ -102,16 +102,22 @@ class RawScans:
     """Raw scans after the chain; `prepare_pair` takes t1, t2 and mask.
 
     Attributes:
-        t1: on the grid that was given.
+        t1: the voxels that were given; their places are the given ones, too, unless the orientation was left out.
         t2: on a grid of its own, which lies over T1.
         mask: the brain on T1's grid, bool; None where brain extraction was left out and no mask given.
         steps: as they went.
+        to_given: (4, 4), from the places of t1, t2 and mask to those of the T1 that was given, RAS mm.
     """
 
     t1: Volume
     t2: Volume
     mask: Volume | None
     steps: tuple[RawStep, ...]
+    to_given: np.ndarray
+
+    def from_given(self, volume: Volume) -> Volume:
+        """Move a volume that lies over the T1 that was given to where the chain has T1."""
+        return Volume(volume.array, np.linalg.inv(self.to_given) @ volume.affine, volume.path)
 
 
 def prepare_raw(
@@ -144,7 +150,7 @@ def prepare_raw(
     chain.run(BIAS, "N4", chain.correct)
     chain.run(ALIGNMENT, "mutual information", chain.align)
     chain.run(EXTRACTION, "mask given" if tool is None else tool.title, lambda: chain.extract(tool, on_wait))
-    return RawScans(chain.t1, chain.t2, chain.mask, tuple(chain.steps))
+    return RawScans(chain.t1, chain.t2, chain.mask, tuple(chain.steps), chain.to_given)
 
 
 class _Chain:
@@ -154,9 +160,14 @@ class _Chain:
         self, t1: Volume, t2: Volume, mask: Volume | None, options: RawOptions, begin: Callable[[str], None]
     ) -> None:
         self.t1, self.t2, self.mask = t1, t2, mask
+        self.to_given = np.eye(4)
         self.steps: list[RawStep] = []
         self._options, self._begin = options, begin
-        self._head = self._t2_head = np.zeros(0, dtype=bool)
+        self._head, self._t2_head = find_head("T1", t1), find_head("T2", t2)
+        if ORIENTATION in options.skip:
+            self.t1, self.t2 = _along_its_axes(t1), _along_its_axes(t2)
+            self.mask = None if mask is None else Volume(mask.array, self.t1.affine, mask.path)
+            self.to_given = t1.affine @ np.linalg.inv(self.t1.affine)
 
     def run(self, name: str, tool: str, work: Callable[[], dict[str, Any]]) -> None:
         """Do a step, or leave it out, and note how it went."""
@@ -177,12 +188,10 @@ class _Chain:
         volumes = [self.mask] if name == EXTRACTION else [self.t1, self.t2]
         for path, volume in zip(intermediate_paths(folder, name), volumes, strict=True):
             kept = to_canonical(volume) if name == ORIENTATION else volume
-            write_volume(path, kept.array, kept.affine)
+            write_volume(path, kept.array, self.to_given @ kept.affine)
 
     def orient(self) -> dict[str, Any]:
-        """Find the heads and read the orientations; the arrays stay as they are, for the affines hold them."""
-        self._head = find_head("T1", self.t1)
-        self._t2_head = find_head("T2", self.t2)
+        """Read the orientations; the arrays stay as they are, for the affines hold them."""
         return {name: "".join(nibabel.aff2axcodes(scan.affine)) for name, scan in (("t1", self.t1), ("t2", self.t2))}
 
     def correct(self) -> dict[str, Any]:
@@ -208,6 +217,13 @@ class _Chain:
             options = self._options
             self.mask = extract_brain(self.t1, tool, gpu=options.gpu, scratch=options.scratch, on_wait=on_wait)
         return {"brain_ml": round(float(self.mask.array.sum()) * float(np.prod(self.mask.spacing)) / 1000, 1)}
+
+
+def _along_its_axes(scan: Volume) -> Volume:
+    """Forget where a scan lies: its axes are taken as right, anterior, superior, its middle as 0."""
+    affine = np.diag([*scan.spacing, 1.0])
+    affine[:3, 3] = -affine[:3, :3] @ ((np.array(scan.array.shape) - 1) / 2)
+    return Volume(scan.array, affine, scan.path)
 
 
 def intermediate_paths(folder: Path, step: str) -> list[Path]:

@@ -46,7 +46,7 @@ from model_core.model_card import DEFAULT_WEIGHTS
 from model_core.preprocessing import PreparedPair, prepare_pair
 from model_core.quality import OLDEST_MONTHS, check_result, check_scans
 from model_core.raw_report import write_report
-from model_core.raw_scans import SKIPPABLE, STEPS, RawOptions, RawScans, prepare_raw
+from model_core.raw_scans import STEPS, RawOptions, RawScans, prepare_raw
 from model_core.segment_outputs import Stage, check_paths, draw, probability_paths, tell, write_scores
 from model_core.segmentation_job import Progress, Segmentation
 from model_core.sidecar import describe_weights, write_sidecar
@@ -86,9 +86,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         pair = prepare_pair(t1, t2, mask, align_t2=options.align_t2, bias_correction=options.bias_correction)
     else:
         pair = prepare_pair(raw.t1, raw.t2, raw.mask)
-    warnings = check_scans(t1, t2 if raw is None else raw.t2, pair)
+    seen_t1, seen_t2 = (t1, t2) if raw is None else (raw.from_given(t1), raw.t2)
+    warnings = check_scans(seen_t1, seen_t2, pair)
     if reference is not None:
         onto_grid_of(reference, Volume(pair.grid.brain.astype(np.uint8), t1.affine, t1.path))  # or says what is wrong
+    drawn = reference if raw is None or reference is None else raw.from_given(reference)
     how = "interpolated" if pair.grid.is_interpolated else "only reoriented and cropped"
     print(f"Network grid: {'×'.join(map(str, pair.t1.shape))} voxels at 1 mm, {how}", flush=True)
 
@@ -108,7 +110,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.scores:
         write_scores(options, card, volumes, rows, stages)
     if options.picture:
-        draw(options.picture, options, pair, segmentation, reference, rows)
+        draw(options.picture, options, pair, segmentation, drawn, rows)
     content = {
         "sources": {name: _text(vars(options)[name]) for name in ("t1", "t2", "mask")},
         "weights": describe_weights(options.weights, card["network"]),
@@ -125,7 +127,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     write_sidecar(options.output, content, warnings)
     if options.report:
         with tempfile.TemporaryDirectory() as folder:
-            draw(Path(folder) / "result.png", options, pair, segmentation, reference, rows)
+            draw(Path(folder) / "result.png", options, pair, segmentation, drawn, rows)
             picture = (Path(folder) / "result.png").read_bytes()
         write_report(options.report, content, raw.steps if raw else (), picture, warnings)
     tell(options, volumes, rows, stages, warnings)
@@ -182,7 +184,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--bias-correction", action="store_true", help="first correct both scans' bias fields by N4")
     add("--max-memory", type=gigabytes, metavar="GB", help="most memory that this process may take, in 10⁹ bytes")
     add("--raw", action="store_true", help="the scans are as converted from DICOM: skull on, T2 in its own space")
-    add("--skip", nargs="+", choices=SKIPPABLE, default=[], metavar="STEP", help=f"with --raw: {', '.join(SKIPPABLE)}")
+    add("--skip", nargs="+", choices=STEPS, default=[], metavar="STEP", help=f"with --raw: {', '.join(STEPS)}")
     add("--brain-extraction", choices=TOOL_NAMES, help="with --raw and without --mask: which tool (default: auto)")
     add(
         "--keep-intermediates",

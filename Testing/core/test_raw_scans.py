@@ -8,6 +8,7 @@ import nibabel
 import numpy as np
 import pytest
 from head_phantoms import (
+    T1_HEAD,
     T2_HEAD,
     distance_mm,
     head_at,
@@ -16,7 +17,7 @@ from head_phantoms import (
     install_hd_bet,
     raw_pair,
 )
-from scan_phantoms import T1_INTENSITIES, world_points
+from scan_phantoms import CENTRE_MM, T1_INTENSITIES, world_points
 
 from model_core import segment
 from model_core.command_line import run_command
@@ -104,6 +105,47 @@ def test_a_mask_on_another_grid_is_brought_to_t1s(heads):
     raw = prepare_raw(t1, t2, other, RawOptions(skip=frozenset(STEPS[1:])))
     overlap = 2 * (raw.mask.array & brain.array).sum() / (raw.mask.array.sum() + brain.array.sum())
     assert overlap > 0.95
+
+
+@pytest.fixture(scope="module")
+def lost():
+    """Scans stored along right, anterior, superior, whose headers tell another orientation; the brain, and T2's truth.
+
+    The truth is T2's affine where T1's own axes are right, anterior, superior and T1's middle is 0.
+    """
+    shape, affine = head_grid()
+    t1 = head_scan(T1_HEAD, shape, affine, 1, "t1.nii.gz")
+    brain = np.isin(head_at(world_points(shape, affine)), (1, 2, 3))
+    t2_shape, true = head_grid(spacing=(2.2, 2.2, 3.0), angles=(5, -3, 4), rim_mm=16.0)
+    t2 = head_scan(T2_HEAD, t2_shape, true, 2, "t2.nii.gz")
+    wrong = np.array([[0, 0, -3.0, 40], [0, 3.0, 0, -7], [3.0, 0, 0, 900], [0, 0, 0, 1]])
+    wrong_t2 = np.array([[0, 2.2, 0, 0], [-2.2, 0, 0, 0], [0, 0, 3.0, 0], [0, 0, 0, 1]])
+    middle = np.eye(4)
+    middle[:3, 3] = -CENTRE_MM
+    return (
+        Volume(t1.array, wrong, t1.path), Volume(t2.array, wrong_t2, t2.path),
+        Volume(brain, wrong, "mask.nii.gz"), middle @ true,
+    )  # fmt: skip
+
+
+def test_without_the_orientation_headers_are_not_believed(lost, tmp_path):
+    t1, t2, brain, true = lost
+    kept = tmp_path / "kept"
+    options = RawOptions(skip=frozenset({"orientation", "bias-correction"}), keep_intermediates=kept, pictures=True)
+    raw = prepare_raw(t1, t2, brain, options)
+    assert [step.done for step in raw.steps] == [False, False, True, True]
+    assert nibabel.aff2axcodes(raw.t1.affine) == ("R", "A", "S")
+    assert raw.t1.spacing == pytest.approx((3, 3, 3))
+    assert np.array_equal(raw.mask.array, brain.array)
+    assert distance_mm(raw.t2.affine, true, Volume(brain.array, raw.t1.affine)) < 2.5  # voxels have 3 mm
+    # What is kept lies over the T1 that was given, and so does what lay over it before.
+    assert np.allclose(nibabel.load(kept / "3-alignment-t1.nii.gz").affine, t1.affine, atol=1e-3)
+    assert np.allclose(nibabel.load(kept / "4-brain-extraction-mask.nii.gz").affine, t1.affine, atol=1e-3)
+    t2_over_t1 = np.linalg.inv(raw.t1.affine) @ raw.t2.affine
+    assert np.allclose(
+        np.linalg.inv(t1.affine) @ nibabel.load(kept / "3-alignment-t2.nii.gz").affine, t2_over_t1, atol=1e-3
+    )
+    assert np.allclose(raw.from_given(brain).affine, raw.t1.affine, atol=1e-9)
 
 
 # ---- Refusals ----------------------------------------------------------------------------------------------
@@ -205,6 +247,22 @@ def test_the_command_takes_raw_scans_to_labels_on_t1s_own_grid(case, heads, tmp_
         assert f"Warning: {finding['sentence']}\n" in said
 
 
+def test_the_command_brings_labels_to_a_t1_whose_header_is_wrong(case, lost, tmp_path):
+    t1, t2, brain, _ = lost
+    for name, volume in (("t1", t1), ("t2", t2), ("mask", brain)):
+        write_volume(f"lost {name}.nii.gz", volume.array, volume.affine)
+    truth = np.where(brain.array, head_at(world_points(t1.array.shape, head_grid()[1])), 0).astype(np.uint8)
+    write_volume("truth.nii.gz", truth, t1.affine)
+    files = ["--t1", "lost t1.nii.gz", "--t2", "lost t2.nii.gz", "--mask", "lost mask.nii.gz"]
+    more = ["--output", "seg.nii.gz", "--reference", "truth.nii.gz", "--picture", "seg.png"]
+    segment.main([*case, *files, *more, "--skip", "orientation", "bias-correction"])
+    found = read_labels("seg.nii.gz")
+    assert np.allclose(found.affine, t1.affine, atol=1e-4)
+    sidecar = json.loads((tmp_path / "seg.json").read_text("utf-8"))
+    assert min(row["dice"] for row in sidecar["tissues"]) > 0.85
+    assert not {"wrong-axes", "upside-down"} & {finding["code"] for finding in sidecar["warnings"]}
+
+
 def test_a_head_whose_extraction_was_skipped_is_refused_and_nothing_is_written(case, tmp_path, capsys):
     before = sorted(os.listdir(tmp_path))
     assert run_command(segment.main, [*case, "--output", "seg.nii.gz", "--skip", *STEPS[1:]]) == 1
@@ -223,7 +281,7 @@ def test_a_mask_of_the_whole_head_is_refused_for_its_skull(case, heads, tmp_path
 
 @pytest.mark.parametrize(
     "changes",
-    [["--align-t2"], ["--bias-correction"], ["--skip", "orientation"], ["--age-months", "25"], ["--age-months", "old"]],
+    [["--align-t2"], ["--bias-correction"], ["--skip", "report"], ["--age-months", "25"], ["--age-months", "old"]],
 )
 def test_options_that_contradict_raw_are_wrong_usage(changes, capsys):
     with pytest.raises(SystemExit) as caught:
