@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -70,17 +69,42 @@ def _recipe(card: dict[str, Any]) -> str:
     ]
     head = ("window", "batch", "iterations", "learning rate", "output dropout", "running average", "seed", "hours")
     whole = "the whole recipe" if recipe["scale"] == 1 else f"{recipe['scale']:g} of the whole recipe's iterations"
-    return (
-        f"`python model_core/make_weights.py`, Adam, {whole}, {card['training_hours']:.1f} hours.\n\n"
-        f"{table(head, rows)}\n\nIt began with {_start(card['started_from'])}."
+    return "\n\n".join(
+        [
+            f"`python model_core/make_weights.py`, Adam, {whole}, {card['training_hours']:.1f} hours.",
+            table(head, rows),
+            *_beginning(card["started_from"]),
+        ]
     )
 
 
-def _start(start: dict[str, Any] | str) -> str:
+def _beginning(start: dict[str, Any] | str) -> list[str]:
+    """Tell in paragraphs what a training began with, and with what that began, back to the first."""
     if isinstance(start, str):
-        return start
-    told = json.dumps(start, indent=1, ensure_ascii=False)
-    return f"{start.get('title', 'earlier weights')}:\n\n```json\n{told}\n```"
+        return [f"It began with {start}."]
+    title, iterations = start.get("title", "earlier weights"), start.get("iterations")
+    when = f", {start['date'][:10]}" if "date" in start else ""
+    how_long = f" ({iterations:,} iterations{when})" if iterations else ""
+    data = start.get("training_data", {}).get("description")
+    parts = [f"It began with *{title}*{how_long}" + (f", trained on {data}." if data else ".")]
+    recipe = start.get("recipe", [])
+    stages = recipe["stages"] if isinstance(recipe, dict) else recipe
+    if stages:
+        parts.append(table(("window", "batch", "iterations", "learning rate", "besides"), map(_earlier_stage, stages)))
+    if "earlier_choice" in start:
+        lines = [f"- {what.replace('_', ' ')}: {why}" for what, why in start["earlier_choice"].items()]
+        parts.append("\n".join(["Looked at before:", "", *lines]))
+    return parts + (_beginning(start["started_from"]) if "started_from" in start else [])
+
+
+def _earlier_stage(stage: dict[str, Any]) -> tuple[object, ...]:
+    """A row of the table of an earlier recipe; what has no column of its own stands in the last."""
+    own = ("window", "batch", "iterations", "learning_rate")
+    besides = "; ".join(
+        f"{key.replace('_', ' ')} {value}" for key, value in stage.items() if key not in (*own, "stage", "note")
+    )
+    note = "; ".join(part for part in (besides, stage.get("note", "")) if part)
+    return f"{stage['window']}³", stage["batch"], stage["iterations"], f"{stage['learning_rate']:g}", note
 
 
 def _scores(scores: dict[str, Any]) -> str:

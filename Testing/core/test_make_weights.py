@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -115,6 +116,19 @@ def test_a_run_that_begins_with_weights_says_with_which(tiny_recipe, tmp_path):
     assert [stage["window"] for stage in card["recipe"]["stages"]] == [20]
     assert card["started_from"]["iterations"] == 3
     assert "random weights" in (tmp_path / "on" / "WEIGHTS.md").read_text()
+
+
+def test_a_card_tells_of_all_trainings_back_to_the_first(tiny_recipe, tmp_path):
+    for name, more in (("one", []), ("two", ["one"]), ("three", ["two"])):
+        begin = ["--initial-weights", str(tmp_path / more[0] / "weights.safetensors")] if more else []
+        assert command(tmp_path / name, "--draws", "1", *begin) == 0
+    page = (tmp_path / "three" / "WEIGHTS.md").read_text()
+    assert [int(count) for count in re.findall(r"\((\d) iterations, 20\d\d-", page)] == [1, 3]  # two's, then one's
+    assert page.count("It began with *Weights of nonlocal_unet, trained on synthetic six-month pairs*") == 2
+    assert page.count("trained on synthetic T1/T2 pairs, made while training.") == 2
+    assert "It began with random weights." in page
+    assert "| 20³ | 2 | 1 | 0.0007 |" in page
+    assert "{" not in page
 
 
 @pytest.mark.parametrize("wrong", [["--scale", "0"], ["--initial-weights", "missing.safetensors"]])
