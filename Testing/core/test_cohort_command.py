@@ -78,7 +78,7 @@ def test_the_classic_form_of_bids_apps_works_too(two):
 @pytest.mark.parametrize(
     "more",
     [["both"], ["--raw", "--align-t2"], ["--workers", "0"], ["--device", "tpu"], ["--skip", "alignment"],
-     ["--raw", "--skip", "orientation"], ["--workers", "2", "--scheduler", "tcp://a:1"]],
+     ["--raw", "--skip", "segmentation"], ["--workers", "2", "--scheduler", "tcp://a:1"]],
 )  # fmt: skip
 def test_wrong_usage_ends_with_2(two, more, capsys):
     with pytest.raises(SystemExit) as caught:
