@@ -65,13 +65,14 @@ def iteration_rows(settings: Settings, device: str, peak: float) -> list[Row]:
     flop = PASSES * window_flop(training.window)
     shares = tuple(100 * pace * flop / peak for pace in paces)
     what = f"training, windows of {training.window}³, batch {training.batch}, {device}"
+    makers = "one thread" if workers == 1 else f"{workers} threads"
     return [
         Row("Training", f"{what}: a second", paces, ""),
         Row("Training", f"{what}: share of the matrix-product peak", shares, "%",
             note=f"A window is {flop / 1e9:.0f} GFLOP forward and backward; without dropout on the attention."),
         Row("Training", f"{what}: share of the time not spent waiting for windows",
             (100 * float(worked.sum() / whole.sum()),), "%", target=FED,
-            note=f"Synthetic pairs made meanwhile by {workers} threads, after the first stock of pairs."),
+            note=f"Synthetic pairs made meanwhile by {makers}, after the first stock of pairs."),
     ]  # fmt: skip
 
 
