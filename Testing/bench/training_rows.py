@@ -70,7 +70,7 @@ def iteration_rows(settings: Settings, device: str, peak: float) -> list[Row]:
         Row("Training", f"{what}: a second", paces, ""),
         Row("Training", f"{what}: share of the matrix-product peak", shares, "%",
             note=f"A window is {flop / 1e9:.0f} GFLOP forward and backward; without dropout on the attention."),
-        Row("Training", f"{what}: share of the time not spent waiting for windows",
+        Row("Training", f"{what}: time not waiting for windows",
             (100 * float(worked.sum() / whole.sum()),), "%", target=FED,
             note=f"Synthetic pairs made meanwhile by {makers}, after the first stock of pairs."),
     ]  # fmt: skip
