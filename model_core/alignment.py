@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 import SimpleITK as sitk
@@ -18,7 +17,6 @@ from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 from model_core.errors import UserError
-from model_core.native_calls import interruptibly
 from model_core.similarity import judge_alignment
 from model_core.volume_writing import has_right_angles, itk_image
 from model_core.volumes import Volume
@@ -236,7 +234,7 @@ def _optimise(
     method.SetShrinkFactorsPerLevel(factors)
     method.SetSmoothingSigmasPerLevel(smoothing)
     method.SetInitialTransform(start, inPlace=False)
-    found = interruptibly(partial(method.Execute, fixed, moving))
+    found = method.Execute(fixed, moving)
     return method.GetMetricValue(), sitk.Euler3DTransform(sitk.CompositeTransform(found).GetBackTransform())
 
 

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 
 import numpy as np
 import SimpleITK as sitk
 
 from model_core.errors import UserError
-from model_core.native_calls import interruptibly
 
 N4_VOXEL_MM = 3.0  # the field is smooth: 3 mm voxels show it, in a thirtieth of the time
 N4_ITERATIONS = (50, 50, 30, 20)
@@ -43,7 +41,7 @@ def correct_bias(
     correction.SetNumberOfThreads(1)  # the same result every time
     correction.SetMaximumNumberOfIterations(N4_ITERATIONS)
     try:
-        interruptibly(partial(correction.Execute, sitk.Shrink(scan, shrink), sitk.Shrink(region, shrink)))
+        correction.Execute(sitk.Shrink(scan, shrink), sitk.Shrink(region, shrink))
         field = sitk.GetArrayFromImage(correction.GetLogBiasFieldAsImage(scan))
     except RuntimeError as error:
         raise UserError(
