@@ -13,7 +13,7 @@ from typing import Any
 from model_core import published
 from model_core.datasets import Subject
 from model_core.errors import UserError
-from model_core.training_settings import DUAL_AGGREGATION_LEARNING_RATE, TrainingSettings
+from model_core.training_settings import TrainingSettings, network_settings
 
 VALIDATE_EVERY, VALIDATIONS = 5000, 10  # the most iterations between two points of a curve, and its fewest points
 
@@ -185,7 +185,7 @@ class Plan:
         window = changes.get("window", mine.window)
         return TrainingSettings(
             network=NETWORK_OF_MODEL.get(model, model),
-            learning_rate=DUAL_AGGREGATION_LEARNING_RATE if model == DUAL_BASELINE else None,
+            learning_rate=network_settings("dual_aggregation")["learning_rate"] if model == DUAL_BASELINE else None,
             iterations=mine.iterations,
             batch=mine.batch,
             window=window,

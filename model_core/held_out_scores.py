@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from model_core.anatomies import Anatomy
 from model_core.inference import Segmenter
+from model_core.inference.accumulator import Progress
 from model_core.metrics import score_tissues
-from model_core.segmentation_job import Progress
-from model_core.synthesis import synthesize_pair
+from model_core.synthesis.anatomies import Anatomy
+from model_core.synthesis.generator import synthesize_pair
 from model_core.tissues import TISSUES
 from model_core.volumes import replace_when_complete
 
@@ -81,7 +81,7 @@ def _score(segmenter: Segmenter, draw: Draw, step: int) -> dict[str, Any]:
             bar.total = progress.windows_total
             bar.update(progress.windows_done - bar.n)
 
-        labels = segmenter.segment(pair.t1, pair.t2, step=step, on_progress=show).labels
+        labels = segmenter.segment(pair.t1, pair.t2, step=step, mask=pair.mask, on_progress=show).labels
     rows = [row.as_dict() for row in score_tissues(labels, pair.labels, VOXEL_MM)]
     tissues = {row["tissue"]: {metric: row[metric] for metric in METRICS} for row in rows}
     return {"draw": draw.name, "anatomy": draw.anatomy.name.partition(".")[0], "overlap_step": step, "tissues": tissues}

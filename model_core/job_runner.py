@@ -13,7 +13,8 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from model_core.datasets import PatchSampler, load_pair, prepare_subject
+from model_core.crops import sampler_for
+from model_core.datasets import load_pair, prepare_subject
 from model_core.devices import available_cores, choose_device
 from model_core.distributed import started_together
 from model_core.errors import UserError
@@ -21,10 +22,12 @@ from model_core.evaluate import onto_grid_of
 from model_core.experiments import Job
 from model_core.history import HISTORY_FILE, read_history
 from model_core.inference import Segmenter
+from model_core.inference.accumulator import Progress, Segmentation
 from model_core.job_lock import locked
 from model_core.metrics import score_tissues
+from model_core.networks import build_network
+from model_core.networks.input_form import form_of
 from model_core.preprocessing import PreparedPair
-from model_core.segmentation_job import Progress, Segmentation
 from model_core.stop_signals import stop_signals
 from model_core.training import TrainingStopped, train
 from model_core.volumes import Volume, have_same_grid, read_volume, replace_when_complete
@@ -116,7 +119,9 @@ def _train(output: Path, job: Job, data: Path, on_start: Callable[[str], None]) 
     pairs = [load_pair(subject) for subject in job.training]
     return train(
         job.settings,
-        PatchSampler(pairs, window=job.settings.window, seed=job.settings.seed),
+        sampler_for(
+            pairs, form_of(build_network(job.settings.network)), window=job.settings.window, seed=job.settings.seed
+        ),
         job_folder(output, job) / TRAINING_FOLDER,
         validation_pairs=[load_pair(subject) for subject in job.testing] if job.validates else [],
         card={

@@ -1,14 +1,15 @@
 """Train the default weights from the anatomies in Resources, score them on held-out ones, and write their card.
 
-    python model_core/make_weights.py --output runs/default
-    python model_core/make_weights.py --output runs/dual --network dual_aggregation
-    python model_core/make_weights.py --output runs/cpu --scale 0.03 --score-step 32 --draws 1
-    python model_core/make_weights.py --output runs/on --initial-weights Resources/weights/nonlocal_unet.safetensors
+    python model_core/make_weights.py --output runs/fast
+    python model_core/make_weights.py --output runs/on --initial-weights Resources/weights/fast_unet.safetensors
+    python model_core/make_weights.py --output runs/published --network nonlocal_unet --device cuda
+    python model_core/make_weights.py --output runs/cpu --network nonlocal_unet --scale 0.03 --score-step 32 --draws 1
 
-Synthetic pairs are made while the network trains, on windows of 16, 24 and 32 voxels in turn. --scale 1 is the whole
-recipe, for a GPU; a CPU of two cores needs about half an hour for each hundredth of it. The command can be stopped
-(Ctrl-C) and goes on when it is given again. With --initial-weights the first stage is left out. The output folder
-gets a folder a stage, weights.safetensors with its card, scores.json, and WEIGHTS.md, the card to read.
+Synthetic pairs are made while the network trains. --scale 1 is the whole recipe: for the fast U-Net three members of
+three hours each on two cores, for the networks of the papers (windows of 16, 24 and 32 voxels in turn) a GPU, or half
+an hour of two cores for each hundredth. The command can be stopped or killed at any time and goes on when it is given
+again. With --initial-weights the smallest windows are left out and other pairs are met. The output folder gets a folder
+per member and stage, weights.safetensors with its card, scores.json, and WEIGHTS.md, the card to read.
 """
 
 from __future__ import annotations
@@ -20,79 +21,69 @@ if __package__ in (None, ""):
     sys.path[0] = str(Path(__file__).resolve().parents[1])  # the repository root, so that `model_core` imports
 
 import argparse
+import copy
 import hashlib
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
 
-from model_core.anatomies import read_anatomies
 from model_core.command_line import STOPPED_BY_USER, run_command
 from model_core.devices import available_cores
 from model_core.errors import UserError
 from model_core.held_out_scores import SEED as DRAWS_SEED
-from model_core.held_out_scores import score_draws, summarise
+from model_core.held_out_scores import score_draws
 from model_core.inference import Segmenter
-from model_core.networks import NETWORKS
+from model_core.networks import NETWORKS, SegmentationNetwork, build_network
+from model_core.networks.ensemble import Ensemble
+from model_core.networks.input_form import form_of
 from model_core.run_folder import CHECKPOINT_FILE, WEIGHTS_FILE
-from model_core.synthetic_windows import SyntheticSampler
+from model_core.synthesis.anatomies import Anatomy, read_anatomies
+from model_core.synthesis.generator import synthesize_pair
+from model_core.synthesis.sampler import SyntheticSampler
 from model_core.training import TrainingStopped, train
 from model_core.training_settings import TrainingSettings
 from model_core.volumes import replace_when_complete
-from model_core.weights import load_weights, save_weights, window_of
+from model_core.weights import LARGEST_ENSEMBLE, load_weights, save_weights, window_of
 from model_core.weights_card import describe_card
-from model_core.weights_recipe import (
-    ANATOMIES_LICENCE,
-    HELD_OUT,
-    WIDE_SHARE,
-    anatomy_files,
-    stage_settings,
-)
+from model_core.weights_card_content import describe_scores, make_card, training_data
+from model_core.weights_recipe import SHARES, anatomy_files, default_members, stage_settings
 
-SCORES_FILE, CARD_FILE = "scores.json", "WEIGHTS.md"
-DEFAULT_SCORE_STEP, DEFAULT_DRAWS = 8, 5
-LIMITS = (
-    "Trained on synthetic pairs alone and not validated on individual real scans. Cerebellum and brain stem, which the "
-    "training data lack, are labelled as cerebral tissue. Not a medical device."
-)
+SCORES_FILE, CARD_FILE, INITIAL_FILE = "scores.json", "WEIGHTS.md", "initial.safetensors"
+DEFAULT_DRAWS = 5
+SMALLEST_AGREEMENT = 0.9999  # of the labels by weights in half precision and in full, for weights to be stored in half
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Train stage after stage, put the card together, score, write."""
+    """Train member after member and stage after stage, put the card together, score, write."""
     options = _parse(arguments)
-    continues = _fingerprint(options.initial_weights) if options.initial_weights else ""
-    stages = stage_settings(options.network, options.scale, options.device, continues=continues)
     if options.output.exists() and not options.output.is_dir():
         raise UserError(f"--output {options.output} is a file; a folder or a new name was expected; choose another.")
+    members = _members(options)
     training, held_out = anatomy_files()
     try:
-        trained = _train(options, stages, training)
+        trained = _train(members, training)
     except TrainingStopped:
         print("Stopped; checkpoint and weights of the stage are saved. The same command goes on.", file=sys.stderr)
         raise SystemExit(STOPPED_BY_USER) from None
-    network, card = load_weights(trained)
-    card = _card(card, options, stages, [path.name for path in training])
-    save_weights(options.output / WEIGHTS_FILE, network, card)
-    segmenter = Segmenter(network, window=window_of(trained, card, network), device=options.device)
+    loaded = [load_weights(path) for path in trained]
+    networks = [network for network, _ in loaded]
+    network = networks[0] if len(networks) == 1 else Ensemble(networks)
+    card = make_card([card for _, card in loaded], options.scale, [path.name for path in training], members)
+    anatomies = read_anatomies([*held_out, *options.test_anatomy])
+    weights = options.output / WEIGHTS_FILE
+    card["half_precision_agreement"] = agreement = _agreement_in_half(network, anatomies[0], options)
+    half = agreement >= SMALLEST_AGREEMENT
+    save_weights(weights, network, card, half=half)
+    network, card = load_weights(weights)
+    segmenter = Segmenter(network, window=window_of(weights, card, network), device=options.device)
+    step = options.score_step or segmenter.default_step
     records = score_draws(
-        segmenter,
-        read_anatomies([*held_out, *options.test_anatomy]),
-        options.draws,
-        options.score_step,
-        _fingerprint(trained),
-        options.output / SCORES_FILE,
+        segmenter, anatomies, options.draws, step, _fingerprint(weights), options.output / SCORES_FILE
     )
-    summary = summarise(records)
-    card["held_out_scores"] = {
-        "data": "Synthetic pairs in six-month contrast of anatomies never trained on, "
-        f"{options.draws} of each (seed {DRAWS_SEED})",
-        "overlap_step": options.score_step,
-        "draws": options.draws,
-        "mean": summary.pop("all"),
-        "scores": summary,
-    }
-    save_weights(options.output / WEIGHTS_FILE, network, card)
+    card["held_out_scores"] = describe_scores(records, step, options.draws)
+    save_weights(weights, network, card, half=half)
     with replace_when_complete(options.output / CARD_FILE) as temporary:
-        temporary.write_text(describe_card(load_weights(options.output / WEIGHTS_FILE)[1]), encoding="utf-8")
-    print(f"Weights: {options.output / WEIGHTS_FILE}\nCard: {options.output / CARD_FILE}")
+        temporary.write_text(describe_card(load_weights(weights)[1]), encoding="utf-8")
+    print(f"Weights: {weights}\nCard: {options.output / CARD_FILE}")
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -102,16 +93,21 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     add = parser.add_argument
     add("--output", type=Path, required=True, metavar="DIR", help="folder of the stages and the weights")
-    add("--network", choices=tuple(NETWORKS), default="nonlocal_unet", metavar="NAME", help="(default: %(default)s)")
-    add("--scale", type=float, default=1.0, help="factor on all iterations (default: 1, for a GPU)")
+    add("--network", choices=tuple(NETWORKS), default="fast_unet", metavar="NAME", help="(default: %(default)s)")
+    add("--members", type=int, metavar="N", help="networks whose mean segments (default: 3 fast U-Nets, 1 of others)")
+    add("--scale", type=float, default=1.0, help="factor on all iterations (default: 1)")
     add("--initial-weights", type=Path, metavar="FILE", help="go on from these weights")
     add("--device", default="auto", help="auto, cpu, cuda, cuda:1 or mps (default: auto)")
-    add("--score-step", type=int, default=DEFAULT_SCORE_STEP, metavar="STEP", help="overlap step (default: 8)")
+    add("--score-step", type=int, metavar="STEP", help="overlap step (default: the whole brain, or 8)")
     add("--draws", type=int, default=DEFAULT_DRAWS, help="pairs of each held-out anatomy to score (default: 5)")
     add("--test-anatomy", nargs="+", default=[], metavar="LABELS", help="label maps to score on besides")
     options = parser.parse_args(arguments)
-    if options.draws < 1 or options.score_step < 1:
+    if options.draws < 1 or (options.score_step is not None and options.score_step < 1):
         parser.error("--draws and --score-step are 1 or more")
+    if options.members is None:
+        options.members = default_members(options.network)
+    if not 1 <= options.members <= LARGEST_ENSEMBLE:
+        parser.error(f"--members is 1 to {LARGEST_ENSEMBLE}")
     return options
 
 
@@ -121,89 +117,98 @@ def _fingerprint(weights: Path) -> str:
     return hashlib.sha256(weights.read_bytes()).hexdigest()
 
 
-def _train(options: argparse.Namespace, stages: Sequence[TrainingSettings], training: Sequence[Path]) -> Path:
-    """Train what is not trained yet; return the weights of the last stage."""
-    weights, anatomies = options.initial_weights, None
-    for settings in stages:
-        folder = options.output / f"windows-of-{settings.window}"
-        done = (folder / WEIGHTS_FILE).exists() and load_weights(folder / WEIGHTS_FILE)[1].get("iterations")
-        if done != settings.iterations:
-            anatomies = anatomies or read_anatomies(training)
-            print(f"Windows of {settings.window}³: {settings.iterations:,} iterations", flush=True)
-            # With a GPU, which needs pairs fast, nothing else wants the cores.
-            workers = max(1, available_cores() - 1)
-            with SyntheticSampler(
-                anatomies, window=settings.window, seed=settings.seed, wide_share=WIDE_SHARE, workers=workers
-            ) as sampler:
-                train(
-                    settings,
-                    sampler,
-                    folder,
-                    card={"training_data": _training_data([path.name for path in training])},
-                    resume=(folder / CHECKPOINT_FILE).exists(),
-                    initial_weights=weights,
-                )
-        weights = folder / WEIGHTS_FILE
-    return weights
+@dataclass(frozen=True)
+class Member:
+    """One network of the ensemble: where it trains, with which stages, from which weights."""
+
+    folder: Path
+    stages: list[TrainingSettings]
+    pairs_seeds: list[int]
+    initial_weights: Path | None
 
 
-def _training_data(anatomies: Sequence[str]) -> dict[str, Any]:
-    return {
-        "description": "synthetic T1/T2 pairs, made while training",
-        "anatomies": list(anatomies),
-        "wide_share": WIDE_SHARE,
-        "held_out": list(HELD_OUT),
-        "licence": ANATOMIES_LICENCE,
-    }
+def _members(options: argparse.Namespace) -> list[Member]:
+    """Settle seeds, folders and beginnings; all members meet the same pairs."""
+    continues = _fingerprint(options.initial_weights) if options.initial_weights else ""
+    stages = [
+        stage_settings(options.network, options.scale, options.device, continues=continues, member=number)
+        for number in range(options.members)
+    ]
+    options.output.mkdir(parents=True, exist_ok=True)
+    names = [""] if options.members == 1 else [f"member-{number}" for number in range(1, options.members + 1)]
+    beginnings: list[Path | None] = [None] * options.members
+    if options.initial_weights:
+        beginnings = _split(options.initial_weights, [options.output / name for name in names])
+    pairs_seeds = [settings.seed for settings in stages[0]]
+    return [
+        Member(options.output / name, own, pairs_seeds, beginning)
+        for name, own, beginning in zip(names, stages, beginnings, strict=True)
+    ]
 
 
-def _card(
-    card: dict[str, Any], options: argparse.Namespace, stages: Sequence[TrainingSettings], anatomies: Sequence[str]
-) -> dict[str, Any]:
-    """The card of the whole recipe, from that of its last stage."""
-    history = _history(card)
-    return {
-        "title": f"Weights of {options.network}, trained on synthetic six-month pairs",
-        "window": stages[-1].window,
-        "training_data": _training_data(anatomies),
-        "recipe": {"scale": options.scale, "stages": history},
-        "seed": stages[0].seed,
-        "iterations": sum(stage["iterations"] for stage in history),
-        "training_hours": round(sum(stage["training_hours"] for stage in history), 2),
-        "started_from": _start(card),
-        "weights": card["weights"],
-        "intended_use": card["intended_use"],
-        "limits": LIMITS,
-    }
-
-
-def _history(card: dict[str, Any] | None) -> list[dict[str, Any]]:
-    """The stages of this recipe that led to a card, the first first."""
-    stages = []
-    while _is_of_synthetic_pairs(card):
-        settings = card["settings"]
-        kept = ("window", "batch", "learning_rate", "schedule", "output_dropout", "ema_decay", "seed")
-        stages.append(
-            {"iterations": card["iterations"], "training_hours": card["training_hours"]}
-            | {name: settings[name] for name in kept}
+def _split(weights: Path, folders: Sequence[Path]) -> list[Path]:
+    """Give each member weights of its own to begin with."""
+    network, card = load_weights(weights)
+    networks = network.members if isinstance(network, Ensemble) else [network]
+    if len(networks) != len(folders):
+        raise UserError(
+            f"{weights} holds {len(networks)} members and {len(folders)} are to be trained; as many were expected; "
+            f"give --members {len(networks)}."
         )
-        card = card.get("continued_from")
-    return stages[::-1]
+    if len(networks) == 1:
+        return [weights]
+    for member, folder in zip(networks, folders, strict=True):
+        folder.mkdir(exist_ok=True)
+        save_weights(folder / INITIAL_FILE, member, card)
+    return [folder / INITIAL_FILE for folder in folders]
 
 
-def _is_of_synthetic_pairs(card: dict[str, Any] | None) -> bool:
-    """Whether a training run on pairs that were made meanwhile wrote the card."""
-    return bool(card) and "wide_share" in card.get("training_data", {}) and "settings" in card
+def _train(members: Sequence[Member], training: Sequence[Path]) -> list[Path]:
+    """Train what is not trained yet; return the weights of each member's last stage."""
+    anatomies, trained = None, []
+    data = {"training_data": training_data([path.name for path in training])}
+    for member in members:
+        weights = member.initial_weights
+        for settings, pairs_seed in zip(member.stages, member.pairs_seeds, strict=True):
+            folder = member.folder / f"windows-of-{settings.window}"
+            done = (folder / WEIGHTS_FILE).exists() and load_weights(folder / WEIGHTS_FILE)[1].get("iterations")
+            if done != settings.iterations:
+                anatomies = anatomies or read_anatomies(training)
+                print(f"{folder}: {settings.iterations:,} iterations", flush=True)
+                # With a GPU, which needs pairs fast, nothing else wants the cores.
+                with SyntheticSampler(
+                    anatomies,
+                    window=settings.window,
+                    seed=settings.seed,
+                    pairs_seed=pairs_seed,
+                    shares=SHARES,
+                    workers=max(1, available_cores() - 1),
+                    form=form_of(build_network(settings.network)),
+                ) as sampler:
+                    train(
+                        settings,
+                        sampler,
+                        folder,
+                        card=data,
+                        resume=(folder / CHECKPOINT_FILE).exists(),
+                        initial_weights=weights,
+                    )
+            weights = folder / WEIGHTS_FILE
+        trained.append(weights)
+    return trained
 
 
-def _start(card: dict[str, Any] | None) -> dict[str, Any] | str:
-    """What the first stage began with: the essentials of an earlier card, or random numbers."""
-    while _is_of_synthetic_pairs(card):
-        card = card.get("continued_from")
-    if not card:
-        return "random weights"
-    kept = ("title", "date", "iterations", "training_data", "recipe", "earlier_choice", "started_from")
-    return {name: card[name] for name in kept if name in card}
+def _agreement_in_half(network: SegmentationNetwork, anatomy: Anatomy, options: argparse.Namespace) -> float:
+    """Part of the brain's voxels that get the same label when the weights are stored in half precision."""
+    pair = synthesize_pair(anatomy, (DRAWS_SEED, 0))
+    halved = copy.deepcopy(network).half().float()
+    labels = [
+        Segmenter(weights, device=options.device)
+        .segment(pair.t1, pair.t2, step=options.score_step, mask=pair.mask)
+        .labels
+        for weights in (network, halved)
+    ]
+    return round(float((labels[0] == labels[1])[pair.mask].mean()), 6)
 
 
 if __name__ == "__main__":

@@ -40,6 +40,7 @@ from model_core.errors import UserError
 from model_core.evaluate import onto_grid_of
 from model_core.findings import Finding
 from model_core.inference import Segmenter
+from model_core.inference.accumulator import Progress, Segmentation
 from model_core.memory import check_can_prepare, fit_memory, gigabytes
 from model_core.metrics import TissueScore, score_tissues, tissue_volumes
 from model_core.model_card import DEFAULT_WEIGHTS
@@ -48,7 +49,6 @@ from model_core.quality import OLDEST_MONTHS, check_result, check_scans
 from model_core.raw_report import write_report
 from model_core.raw_scans import STEPS, RawOptions, RawScans, prepare_raw
 from model_core.segment_outputs import Stage, check_paths, draw, probability_paths, tell, write_scores
-from model_core.segmentation_job import Progress, Segmentation
 from model_core.sidecar import describe_weights, write_sidecar
 from model_core.tissues import CLASSES
 from model_core.volumes import (

@@ -13,10 +13,10 @@ from pathlib import Path
 from model_core.errors import UserError
 from model_core.figures import draw_segmentation
 from model_core.findings import Finding
+from model_core.inference.accumulator import Segmentation
 from model_core.metrics import CONVENTIONS, TissueScore, format_scores
 from model_core.preprocessing import PreparedPair
 from model_core.raw_scans import STEPS, intermediate_paths
-from model_core.segmentation_job import Segmentation
 from model_core.sidecar import sidecar_path
 from model_core.tissues import CLASSES, TISSUES
 from model_core.volumes import Volume, check_can_write, replace_when_complete, resample

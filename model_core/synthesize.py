@@ -22,10 +22,11 @@ if __package__ in (None, ""):
 import numpy as np
 from tqdm import tqdm
 
-from model_core.anatomies import Anatomy, read_anatomies
 from model_core.command_line import run_command
 from model_core.errors import UserError
-from model_core.synthesis import SyntheticPair, synthesize_pair
+from model_core.synthesis.anatomies import read_anatomies
+from model_core.synthesis.generator import SyntheticPair, make_pair
+from model_core.synthesis.shares import add_shares, shares_of
 from model_core.volumes import replace_when_complete, write_volume
 
 
@@ -34,30 +35,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = _parse(arguments)
     if options.count < 1:
         raise UserError(f"--count is {options.count}; at least 1 pair was expected; give the number of pairs to make.")
-    if not 0 <= options.wide_share <= 1:
-        raise UserError(f"--wide-share is {options.wide_share}; a share from 0 to 1 was expected; give one.")
+    shares = shares_of(options)
     output = Path(options.output)
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise UserError(
             f"{output} exists and is not an empty folder; name a new folder so that nothing is overwritten."
         )
-    anatomies = read_anatomies(options.anatomy[: options.count], keep_cerebellum=options.keep_cerebellum)
+    anatomies = read_anatomies(options.anatomy[: options.count])
     output.mkdir(parents=True, exist_ok=True)
     records = []
     for number in tqdm(range(1, options.count + 1), desc="Making pairs", unit="pair", disable=None):
-        pair = make_pair(anatomies, options.seed, number, options.wide_share)
+        pair = make_pair(anatomies, options.seed, number, shares)
         _write_pair(output, number, pair)
         records.append({"subject": number, "anatomy": pair.anatomy, "contrast": pair.contrast, "seed": options.seed})
         with replace_when_complete(output / "synthesis.json") as temporary:
             temporary.write_text(json.dumps(records, indent=1) + "\n", encoding="utf-8")
     print(f"{options.count} pairs in {output}")
-
-
-def make_pair(anatomies: Sequence[Anatomy], seed: int, number: int, wide_share: float) -> SyntheticPair:
-    """Pair ``number`` (from 1) of a series: the anatomies take turns, a share of the pairs has wide contrast."""
-    wide = np.random.default_rng((seed, number, 1)).random() < wide_share
-    anatomy = anatomies[(number - 1) % len(anatomies)]
-    return synthesize_pair(anatomy, (seed, number), contrast="wide" if wide else "six-month")
 
 
 def _write_pair(output: Path, number: int, pair: SyntheticPair) -> None:
@@ -75,18 +68,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--output", required=True, metavar="DIR", help="new folder for the pairs")
     parser.add_argument("--count", type=int, default=1, help="how many pairs (default 1)")
     parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same pairs (default 0)")
-    parser.add_argument(
-        "--wide-share",
-        type=float,
-        default=0.0,
-        metavar="SHARE",
-        help="share of pairs, 0 to 1, with contrasts drawn widely instead of six months' (default 0)",
-    )
-    parser.add_argument(
-        "--keep-cerebellum",
-        action="store_true",
-        help="show cerebellum and brain stem in the images (their label stays background); removed by default",
-    )
+    add_shares(parser)
     return parser.parse_args(arguments)
 
 

@@ -27,18 +27,17 @@ if __package__ in (None, ""):
 import argparse
 import os
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import MISSING, fields
 from typing import Any
 
 from tqdm import tqdm
 
-from model_core.anatomies import read_anatomies
 from model_core.command_line import STOPPED_BY_USER, run_command
+from model_core.crops import sampler_for
 from model_core.datasets import (
     LabelledPair,
-    PatchSampler,
     Subject,
     describe_subjects,
     find_subjects,
@@ -48,18 +47,25 @@ from model_core.datasets import (
 from model_core.devices import available_cores
 from model_core.distributed import started_together
 from model_core.errors import UserError
-from model_core.networks import NETWORKS
+from model_core.losses import LOSSES
+from model_core.networks import NETWORKS, build_network
+from model_core.networks.input_form import form_of
 from model_core.run_folder import check_output
-from model_core.synthetic_windows import SyntheticSampler
+from model_core.synthesis.anatomies import read_anatomies
+from model_core.synthesis.sampler import SyntheticSampler
+from model_core.synthesis.shares import add_shares, shares_of
 from model_core.training import Sampler, TrainingSettings, TrainingStopped, train
-from model_core.training_settings import FINAL_WEIGHTS, PRECISIONS, SCHEDULES
+from model_core.training_settings import FINAL_WEIGHTS, OPTIMIZERS, PAPER_SETTINGS, PRECISIONS, SCHEDULES
 
 SETTING_HELP = {
     "network": "one of " + ", ".join(NETWORKS),
     "window": "side of the training windows in voxels, a multiple of 4 (cc_3d_fcn: of 8)",
     "batch": "windows per iteration",
-    "learning_rate": "Adam's learning rate (default: 0.001; dual aggregation networks 0.0033)",
-    "weight_decay": "Adam's L2 term",
+    "learning_rate": "the optimiser's learning rate",
+    "weight_decay": "adam: L2 term; adamw: how fast the weights shrink",
+    "optimizer": "adam or adamw",
+    "loss": "cross_entropy, or dice_and_cross_entropy (.6 and .4)",
+    "gradient_clip": "largest norm of the gradient; 0: any",
     "rate_decay": "taken off the learning rate after every 1000 iterations; 2e-6 is one reading of the dual "
     "aggregation paper",
     "schedule": "of the learning rate: constant or cosine",
@@ -75,9 +81,16 @@ SETTING_HELP = {
     "log_every": "iterations averaged in one row of history.csv",
     "final_weights": "last, or best: those with the highest mean Dice on the validation subjects",
     "device": "auto, cpu, cuda, cuda:1 or mps",
-    "precision": "auto (mixed float16 on CUDA), float32 or float16",
+    "precision": "auto (mixed float16 on CUDA), float32, float16, or bfloat16 on processors that compute in it",
 }
-CHOICES = {"network": tuple(NETWORKS), "schedule": SCHEDULES, "final_weights": FINAL_WEIGHTS, "precision": PRECISIONS}
+CHOICES = {
+    "network": tuple(NETWORKS),
+    "schedule": SCHEDULES,
+    "final_weights": FINAL_WEIGHTS,
+    "precision": PRECISIONS,
+    "optimizer": OPTIMIZERS,
+    "loss": tuple(LOSSES),
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -116,13 +129,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--data", type=Path, help="folder of labelled subjects")
     source.add_argument("--anatomy", nargs="+", metavar="LABELS", help="label maps to make synthetic pairs from")
-    parser.add_argument(
-        "--wide-share",
-        type=float,
-        default=0.0,
-        metavar="SHARE",
-        help="with --anatomy: share of the pairs, 0 to 1, in contrasts drawn widely, not six months' (default 0)",
-    )
+    add_shares(parser, "with --anatomy: ")
     parser.add_argument("--output", type=Path, required=True, help="folder of the run, new unless --resume is given")
     parser.add_argument("--resume", action="store_true", help="go on with the run in --output from its checkpoint")
     held_out = parser.add_mutually_exclusive_group()
@@ -134,11 +141,15 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--data-licence", default="not stated", metavar="TEXT", help="for the card in the weights file")
     for field in fields(TrainingSettings):
         default = None if field.default is MISSING else field.default
-        shown = "" if default is None else f" (default: {default})"
+        usual = PAPER_SETTINGS.get(field.name, default)
+        others = {
+            name: record.training[field.name] for name, record in NETWORKS.items() if field.name in record.training
+        }
+        shown = "" if usual is None else f" (default: {usual}{_by_network(others)})"
         parser.add_argument(
             "--" + field.name.replace("_", "-"),
             default=default,
-            type=float if default is None else type(default),
+            type=type(usual),
             choices=CHOICES.get(field.name),
             metavar=None if field.name in CHOICES and field.name != "network" else field.name.upper(),
             help=SETTING_HELP[field.name] + shown,
@@ -146,9 +157,18 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     if options.anatomy and options.leave_out is not None:
         parser.error("--leave-out needs --data; with --anatomy leave a label map out of the list")
-    if not 0 <= options.wide_share <= 1 or (options.wide_share and not options.anatomy):
-        parser.error("--wide-share is a share from 0 to 1 of the pairs made from --anatomy")
+    if (options.wide_share or options.random_share) and not options.anatomy:
+        parser.error("--wide-share and --random-share are shares of the pairs made from --anatomy")
+    try:
+        shares_of(options)
+    except UserError as error:
+        parser.error(str(error))
     return options
+
+
+def _by_network(values: Mapping[str, object]) -> str:
+    """Name the networks that have another default: "; 64 for fast_unet"."""
+    return "".join(f"; {value} for {name}" for name, value in values.items())
 
 
 def prepare_data(
@@ -161,19 +181,21 @@ def prepare_data(
         settings: the run's.
         stack: ends the threads that make synthetic pairs.
     """
+    form = form_of(build_network(settings.network))
     if options.anatomy:
         validation = list_labelled(options.validation_data) if options.validation_data else []
         sampler = SyntheticSampler(
             read_anatomies(options.anatomy),
             window=settings.window,
             seed=settings.seed,
-            wide_share=options.wide_share,
+            shares=shares_of(options),
             workers=max(1, available_cores() - 1),
+            form=form,
         )
         return stack.enter_context(sampler), {"training_data": describe_anatomies(options)}, validation
     training, validation = choose_subjects(options.data, options.leave_out, options.validation_data)
     pairs = load_pairs(training, "training")
-    sampler = PatchSampler(pairs, window=settings.window, seed=settings.seed)
+    sampler = sampler_for(pairs, form, window=settings.window, seed=settings.seed)
     return sampler, {"training_data": describe_data(options, training)}, validation
 
 
@@ -229,6 +251,7 @@ def describe_anatomies(options: argparse.Namespace) -> dict[str, Any]:
         "description": "synthetic pairs made while training",
         "anatomies": [Path(path).name for path in options.anatomy],
         "wide_share": options.wide_share,
+        "random_share": options.random_share,
         "licence": options.data_licence,
     }
 

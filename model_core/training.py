@@ -1,4 +1,4 @@
-"""The training loop: cross entropy on random windows, Adam, whole-volume validation, exact resumption.
+"""The training loop: random windows, Adam, whole-volume validation, exact resumption.
 
 A run fills its output folder with settings.json, history.csv, training_curve.png, tensorboard/,
 checkpoint.safetensors and weights.safetensors. Every iteration depends on the saved state and on its own
@@ -19,7 +19,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import nn
 from tqdm import tqdm
 
@@ -30,13 +29,16 @@ from model_core.devices import is_out_of_memory
 from model_core.distributed import ALONE, Processes, joined, started_together
 from model_core.errors import UserError
 from model_core.history import History, Row
-from model_core.inference import Segmenter, standardise_windows
+from model_core.inference import Segmenter
+from model_core.inference.standardisation import standardise_windows
+from model_core.losses import LOSSES
 from model_core.metrics import dice
+from model_core.networks.input_form import form_of
 from model_core.run_folder import BEST_WEIGHTS_FILE, CHECKPOINT_FILE, WEIGHTS_FILE, complete_card, open_run_folder
 from model_core.stop_signals import stop_signals
 from model_core.tissues import TISSUES
 from model_core.training_settings import TrainingSettings
-from model_core.training_state import TrainingState, begin_training
+from model_core.training_state import TrainingState, begin_training, reduced_precision
 from model_core.volumes import replace_when_complete
 from model_core.weights import save_weights
 
@@ -123,9 +125,9 @@ def train(
             if stopped or done:
                 break
             started = time.perf_counter()
-            images, labels = next(batches)
+            images, labels, *places = next(batches)
             with memory_advice(settings):
-                train_step(state, settings, images, labels, processes)
+                train_step(state, settings, images, labels, processes, *places)
             state.count_time(time.perf_counter() - started)
             if state.iteration % BAR_UPDATE_EVERY == 0:
                 bar.set_postfix_str(f"loss {state.mean_loss():.4f}, {run.speed():.3g} patches/s", refresh=False)
@@ -142,30 +144,41 @@ def train_step(
     images: np.ndarray,
     labels: np.ndarray,
     processes: Processes = ALONE,
+    places: np.ndarray | None = None,
 ) -> None:
-    """Take one step of Adam on one batch, or on the batches of all processes.
+    """Take one step of the optimiser on one batch, or on the batches of all processes.
 
     Args:
         state: changed in place.
         settings: the run's.
-        images: (batch, 2, w, w, w) float32, as scanned; standardised here per window and modality.
+        images: (batch, 2, w, w, w) float32; as scanned, and standardised here, where the network wants every window
+            standardised, else as it wants them.
         labels: (batch, w, w, w) uint8, 0 to 3.
         processes: those that train together; each brings its own batch.
+        places: (batch, 3, 2) where the windows lie in the brain's box, for networks that are told.
     """
     device = state.loss_sum.device
     processes.seed_dropout(settings.seed, state.iteration)
-    windows = standardise_windows(to_device(images, device))
+    windows, form = to_device(images, device), form_of(state.network)
+    if form.standardised_over == "window":
+        windows = standardise_windows(windows)
+    windows = windows.contiguous(memory_format=form.memory_format)
+    where = () if places is None else (to_device(places, device),)
     targets = to_device(labels, device).long()
     for group in state.optimizer.param_groups:
         group["lr"] = settings.learning_rate_at(state.iteration)
-    # float16 and not bfloat16: ReLU6 and the normalised windows keep every activation small, so the
+    # float16 and not bfloat16 by itself on a GPU: ReLU6 and the normalised windows keep every activation small, so the
     # three more bits of the fraction are worth more than range, and GPUs before 2020 have no bfloat16.
-    with torch.autocast(device.type, dtype=torch.float16, enabled=state.scaler.is_enabled()):
-        logits = state.network(windows)
-    loss = F.cross_entropy(logits.float(), targets)
+    reduced = reduced_precision(settings, device)
+    with torch.autocast(device.type, dtype=reduced, enabled=reduced is not None):
+        logits = state.network(windows, *where)
+    loss = LOSSES[settings.loss](logits.float(), targets)
     state.optimizer.zero_grad(set_to_none=True)
     state.scaler.scale(loss).backward()
     mean_loss = processes.average(state.network, loss)
+    if settings.gradient_clip:
+        state.scaler.unscale_(state.optimizer)
+        torch.nn.utils.clip_grad_norm_(state.network.parameters(), settings.gradient_clip)
     state.scaler.step(state.optimizer)
     state.scaler.update()
     if state.averaged is not None:

@@ -4,17 +4,29 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields
+from typing import Any
 
 from model_core.errors import UserError
-from model_core.networks import NETWORKS
+from model_core.losses import LOSSES
+from model_core.networks import NETWORKS, NetworkRecord
 
-# Adam's rates in the two papers: 1e-3 for the Non-local U-Net, 3.3e-3 for the dual aggregation network.
-NON_LOCAL_LEARNING_RATE = 1e-3
-DUAL_AGGREGATION_LEARNING_RATE = 3.3e-3
+# What a network's record does not say otherwise: as in Wang et al. 2020 (the first paper).
+PAPER_SETTINGS: dict[str, Any] = {
+    "window": 32,  # both papers; the first found 16, 24, 40 and 48 worse
+    "batch": 5,  # both papers
+    "learning_rate": 1e-3,
+    "weight_decay": 2e-6,  # both papers
+    "optimizer": "adam",  # both papers
+    "loss": "cross_entropy",  # both papers
+    "gradient_clip": 0.0,
+}
+# On smaller ones torch's convolutions give gradients in bfloat16 that differ from run to run, up to NaN (oneDNN, 2.13).
+SMALLEST_BFLOAT16_WINDOW = 32
+OPTIMIZERS = ("adam", "adamw")
 
 SCHEDULES = ("constant", "cosine")
 FINAL_WEIGHTS = ("last", "best")
-PRECISIONS = ("auto", "float32", "float16")
+PRECISIONS = ("auto", "float32", "float16", "bfloat16")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,10 +35,15 @@ class TrainingSettings:
 
     Attributes:
         network: a name of ``NETWORKS``.
-        window: side of the training windows in voxels; a multiple of the network's ``window_multiple``.
+        window: side of the training windows in voxels; a multiple of the network's ``window_multiple``. ``None``, here
+            and in the next six, takes what the network's record says, or the first paper.
         batch: windows per iteration.
-        learning_rate: Adam's rate; ``None`` takes the rate of the network's paper.
-        weight_decay: Adam's L2 term: ``weight_decay * w`` is added to every parameter's gradient.
+        learning_rate: the optimiser's rate.
+        weight_decay: "adam": ``weight_decay * w`` is added to every parameter's gradient; "adamw": the parameters
+            themselves shrink by rate times that.
+        optimizer: "adam" or "adamw".
+        loss: "cross_entropy" or "dice_and_cross_entropy".
+        gradient_clip: largest norm of all gradients together; 0 switches it off.
         rate_decay: taken off the learning rate after every 1000 iterations.
         schedule: "constant", or "cosine", which falls from the rate to 0 over the run.
         warmup: iterations over which the rate first rises linearly from 0; either schedule.
@@ -42,17 +59,21 @@ class TrainingSettings:
         log_every: iterations averaged in one row of the history.
         final_weights: "last", or "best": the weights with the highest mean validation Dice.
         device: "auto", "cpu", "cuda", "cuda:1" or "mps".
-        precision: "auto" (float16 on CUDA, else float32), "float32", or "float16" (CUDA only).
+        precision: "auto" (float16 on CUDA, else float32), "float32", "float16" (CUDA only) or "bfloat16" (mixed, on
+            processors that compute in it: more than twice as fast there).
 
     Raises:
         UserError: a value outside its range, with the range.
     """
 
     network: str = "nonlocal_unet"
-    window: int = 32  # both papers; the first found 16, 24, 40 and 48 worse
-    batch: int = 5  # both papers
-    learning_rate: float | None = None  # see above
-    weight_decay: float = 2e-6  # both papers
+    window: int | None = None
+    batch: int | None = None
+    learning_rate: float | None = None
+    weight_decay: float | None = None
+    optimizer: str | None = None
+    loss: str | None = None
+    gradient_clip: float | None = None
     rate_decay: float = 0.0  # 2e-6 is the other reading of the dual aggregation paper's "decay of 2e-6"
     schedule: str = "constant"  # both papers
     warmup: int = 0  # neither paper warms up
@@ -74,13 +95,14 @@ class TrainingSettings:
             raise UserError(
                 f"There is no network {self.network!r}; expected one of {', '.join(NETWORKS)}; choose one of these."
             )
-        if self.learning_rate is None:
-            object.__setattr__(self, "learning_rate", paper_learning_rate(self.network))
+        for name, value in network_settings(self.network).items():
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, value)
         for name in ("window", "batch", "iterations", "validate_every", "validation_step", "checkpoint_every"):
             self._require(name, getattr(self, name) >= 1, "1 or more")
         self._require("log_every", self.log_every >= 1, "1 or more")
         self._require("learning_rate", 0 < self.learning_rate < math.inf, "a number above 0")
-        for name in ("weight_decay", "rate_decay"):
+        for name in ("weight_decay", "rate_decay", "gradient_clip"):
             self._require(name, 0 <= getattr(self, name) < math.inf, "0 or more")
         for name in ("attention_dropout", "output_dropout", "ema_decay"):
             self._require(name, 0 <= getattr(self, name) < 1, "0 or more and below 1")
@@ -89,7 +111,11 @@ class TrainingSettings:
         self._require("validation_step", self.validation_step <= self.window, f"1 to {self.window} (the window)")
         self._require("schedule", self.schedule in SCHEDULES, " or ".join(SCHEDULES))
         self._require("final_weights", self.final_weights in FINAL_WEIGHTS, " or ".join(FINAL_WEIGHTS))
+        self._require("optimizer", self.optimizer in OPTIMIZERS, " or ".join(OPTIMIZERS))
+        self._require("loss", self.loss in LOSSES, " or ".join(LOSSES))
         self._require("precision", self.precision in PRECISIONS, ", ".join(PRECISIONS))
+        small = self.precision == "bfloat16" and self.window < SMALLEST_BFLOAT16_WINDOW
+        self._require("window", not small, f"{SMALLEST_BFLOAT16_WINDOW} or more with --precision bfloat16")
 
     def _require(self, name: str, holds: bool, expected: str) -> None:
         if not holds:
@@ -118,13 +144,15 @@ class TrainingSettings:
         """
         differences = []
         for field in fields(self):
-            before, now = earlier.get(field.name, field.default), getattr(self, field.name)
+            usual = PAPER_SETTINGS.get(field.name, field.default)
+            before, now = earlier.get(field.name, usual), getattr(self, field.name)
             longer = field.name == "iterations" and self.schedule == "constant" and isinstance(before, int)
             if before != now and not (longer and now >= before):
                 differences.append(f"--{field.name.replace('_', '-')} was {before!r} and is {now!r}")
         return ", ".join(differences)
 
 
-def paper_learning_rate(network: str) -> float:
-    """Give the learning rate with which the network's paper trained it."""
-    return DUAL_AGGREGATION_LEARNING_RATE if network.startswith("dual_aggregation") else NON_LOCAL_LEARNING_RATE
+def network_settings(network: str) -> dict[str, Any]:
+    """Give the settings that depend on the network: its record's, and for the rest the first paper's."""
+    record = NETWORKS[network]
+    return PAPER_SETTINGS | (dict(record.training) if isinstance(record, NetworkRecord) else {})

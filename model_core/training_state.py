@@ -15,6 +15,7 @@ from model_core.devices import choose_device
 from model_core.distributed import device_of_process, started_together
 from model_core.errors import UserError
 from model_core.networks import build_network, set_dropout
+from model_core.networks.input_form import form_of
 from model_core.training_settings import TrainingSettings
 from model_core.weights import load_weights
 
@@ -74,7 +75,7 @@ def begin_training(
         The state, and the card; with initial weights it says what they were.
     """
     device = device_of_process(choose_device(settings.device), started_together())
-    mixed = uses_float16(settings, device)
+    reduced = reduced_precision(settings, device)
     torch.manual_seed(settings.seed)
     network = build_network(settings.network)
     if settings.window % network.window_multiple:
@@ -93,9 +94,10 @@ def begin_training(
         network.load_state_dict(earlier.state_dict())
         card["continued_from"] = earlier_card
     set_dropout(network, attention=settings.attention_dropout, output=settings.output_dropout)
-    network.to(device).train()
+    network.to(device, memory_format=form_of(network).memory_format).train()
     torch.backends.cudnn.benchmark = True  # every batch has the same shape
-    optimizer = torch.optim.Adam(
+    make = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[settings.optimizer]
+    optimizer = make(
         network.parameters(),
         lr=settings.learning_rate,
         weight_decay=settings.weight_decay,
@@ -105,15 +107,33 @@ def begin_training(
     if settings.ema_decay:
         # Batch norm's running statistics are averages already: AveragedModel copies them.
         averaged = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(settings.ema_decay)).eval()
-    scaler = torch.amp.GradScaler(device.type, enabled=mixed)
+    scaler = torch.amp.GradScaler(device.type, enabled=reduced is torch.float16)
     return TrainingState(network, optimizer, averaged, scaler, torch.zeros((), device=device)), card
 
 
-def uses_float16(settings: TrainingSettings, device: torch.device) -> bool:
-    """Whether the run trains in mixed precision: on CUDA unless float32 is asked for."""
+def reduced_precision(settings: TrainingSettings, device: torch.device) -> torch.dtype | None:
+    """The type in which a run computes what bears it, in mixed precision: by itself only on CUDA.
+
+    Raises:
+        UserError: the device does not compute in that type.
+    """
     if settings.precision == "float16" and device.type != "cuda":
         raise UserError(
-            f"--precision is float16 and the device is {device}; mixed precision needs CUDA; "
+            f"--precision is float16 and the device is {device}; mixed precision in float16 needs CUDA; "
             "leave out --precision or choose --device cuda."
         )
-    return device.type == "cuda" and settings.precision != "float32"
+    if settings.precision == "bfloat16" and not computes_in_bfloat16(device):
+        raise UserError(
+            f"--precision is bfloat16 and {device} does not compute in it; expected a processor with AVX512-BF16 or "
+            "AMX, or a GPU that does; leave out --precision."
+        )
+    if device.type == "cuda" and settings.precision == "auto":
+        return torch.float16
+    return {"float16": torch.float16, "bfloat16": torch.bfloat16}.get(settings.precision)
+
+
+def computes_in_bfloat16(device: torch.device) -> bool:
+    """Whether a device computes in bfloat16 by itself."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return device.type == "cpu" and torch.ops.mkldnn._is_mkldnn_bf16_supported()

@@ -16,15 +16,22 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_safetensors
 
 from model_core.errors import UserError
-from model_core.model_card import CARD_KEY, DEFAULT_WINDOW, SET_RIGHT, describe_unreadable, read_card
+from model_core.model_card import CARD_KEY, SET_RIGHT, describe_unreadable, read_card
 from model_core.networks import NETWORKS, SegmentationNetwork, build_network, count_parameters
+from model_core.networks.ensemble import Ensemble
 from model_core.volumes import replace_when_complete
 
 LARGEST_WINDOW = 256  # voxels a side; attention over more than that fits no machine
-NORMALISATION = "per window and modality: mean 0, standard deviation 1, floored at 1/sqrt(voxels)"
+NORMALISATIONS = {
+    "window": "per window and modality: mean 0, standard deviation 1, floored at 1/sqrt(voxels)",
+    "volume": "per brain and modality: clipped at its .5 and 99.5 percentiles, mean 0, standard deviation 1",
+}
+LARGEST_ENSEMBLE = 16
 
 
-def save_weights(path: str | os.PathLike[str], network: SegmentationNetwork, card: dict[str, Any]) -> None:
+def save_weights(
+    path: str | os.PathLike[str], network: SegmentationNetwork, card: dict[str, Any], *, half: bool = False
+) -> None:
     """Write a network's weights and card as one safetensors file, atomically.
 
     Args:
@@ -32,13 +39,16 @@ def save_weights(path: str | os.PathLike[str], network: SegmentationNetwork, car
         network: a network of ``model_core.networks``.
         card: what is known of the weights (training data with licence, seed, steps, scores, …), JSON
             values. The network's name, channels and parameters, the normalisation, versions and
-            date are added; ``window`` is 32 unless given.
+            date are added; ``window`` is the network's own unless given.
+        half: store them in half precision, in half the space.
 
     Raises:
         UserError: the file cannot be written; what stood there is as it was.
     """
-    complete_card = {"window": DEFAULT_WINDOW} | card | _facts(network)
+    complete_card = {"window": network.input_form.window} | card | _facts(network, half=half)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    if half:
+        tensors = {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
     content = to_safetensors(tensors, metadata={CARD_KEY: json.dumps(complete_card, ensure_ascii=False)})
     with replace_when_complete(path) as temporary:
         temporary.write_bytes(content)
@@ -64,6 +74,8 @@ def load_weights(path: str | os.PathLike[str]) -> tuple[SegmentationNetwork, dic
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
     except SafetensorError as error:
         raise UserError(describe_unreadable(path)) from error
+    if card.get("stored_as") == "float16":
+        tensors = {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
     network = _named_network(path, card)
     _check_tensors(path, network, tensors)
     network.load_state_dict(tensors)
@@ -81,7 +93,7 @@ def window_of(path: str | os.PathLike[str], card: dict[str, Any], network: Segme
     Raises:
         UserError: the card names a window that the network or no machine can take.
     """
-    window, multiple = card.get("window", DEFAULT_WINDOW), network.window_multiple
+    window, multiple = card.get("window", network.input_form.window), network.window_multiple
     if type(window) is not int or not 0 < window <= LARGEST_WINDOW or window % multiple:
         raise UserError(
             f"The card of the weights {path} names a window of {window!r} voxels; expected a multiple of {multiple} "
@@ -90,13 +102,15 @@ def window_of(path: str | os.PathLike[str], card: dict[str, Any], network: Segme
     return window
 
 
-def _facts(network: SegmentationNetwork) -> dict[str, Any]:
+def _facts(network: SegmentationNetwork, *, half: bool) -> dict[str, Any]:
     return {
         "network": network.name,
         "in_channels": network.in_channels,
         "num_classes": network.num_classes,
         "parameters": count_parameters(network),
-        "normalisation": NORMALISATION,
+        "stored_as": "float16" if half else "float32",
+        "members": len(network.members) if isinstance(network, Ensemble) else 1,
+        "normalisation": NORMALISATIONS[network.input_form.standardised_over],
         "versions": {
             "python": platform.python_version(),
             "torch": torch.__version__,
@@ -114,13 +128,19 @@ def _named_network(path: Path, card: dict[str, Any]) -> SegmentationNetwork:
             f"The weights file {path} names the network {name!r}; one of {', '.join(NETWORKS)} was expected; "
             f"{SET_RIGHT}."
         )
+    members = card.get("members", 1)
+    if type(members) is not int or not 1 <= members <= LARGEST_ENSEMBLE:
+        raise UserError(
+            f"The weights file {path} names {members!r} members; 1 to {LARGEST_ENSEMBLE} were expected; {SET_RIGHT}."
+        )
     if not all(type(count) is int and 1 <= count <= 64 for count in (channels, classes)):  # True is an int, too
         raise UserError(
             f"The weights file {path} names {channels!r} input and {classes!r} output channels; whole numbers were "
             f"expected; {SET_RIGHT}."
         )
     with torch.random.fork_rng(devices=[]):  # the first weights are not used, and reading a file draws no numbers
-        return build_network(name, channels, classes)
+        built = [build_network(name, channels, classes) for _ in range(members)]
+    return built[0] if members == 1 else Ensemble(built)
 
 
 def _check_tensors(path: Path, network: SegmentationNetwork, tensors: dict[str, torch.Tensor]) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from model_core.tissues import TISSUES
+from model_core.windows import describe_step
 
 PUBLISHED = (
     "For comparison: Dice .953, .925 and .910 for CSF, gray and white matter on real scans of iSeg-2017, with weights "
@@ -46,7 +47,8 @@ def _training_data(data: dict[str, Any]) -> str:
     return (
         f"{data['description'][0].upper()}{data['description'][1:]}, from {len(data['anatomies'])} label maps "
         f"({', '.join(name.partition('.')[0] for name in data['anatomies'])}; {data['licence']}); "
-        f"{data['wide_share']:.0%} of the pairs in contrasts drawn widely, the others in that of six months. "
+        f"{data['wide_share']:.0%} of the pairs in contrasts drawn widely, {data.get('random_share', 0):.0%} in any, "
+        "the others in that of six months. "
         "Never trained on: "
         f"{', '.join(data['held_out'])}. No scan of a person entered the training, and nothing of iSeg."
     )
@@ -56,6 +58,7 @@ def _recipe(card: dict[str, Any]) -> str:
     recipe = card["recipe"]
     rows = [
         (
+            stage.get("member", 1),
             f"{stage['window']}³",
             stage["batch"],
             f"{stage['iterations']:,}",
@@ -67,11 +70,21 @@ def _recipe(card: dict[str, Any]) -> str:
         )
         for stage in recipe["stages"]
     ]
-    head = ("window", "batch", "iterations", "learning rate", "output dropout", "running average", "seed", "hours")
+    head = (
+        "member",
+        "window",
+        "batch",
+        "iterations",
+        "learning rate",
+        "output dropout",
+        "running average",
+        "seed",
+        "hours",
+    )
     whole = "the whole recipe" if recipe["scale"] == 1 else f"{recipe['scale']:g} of the whole recipe's iterations"
     return "\n\n".join(
         [
-            f"`python model_core/make_weights.py`, Adam, {whole}, {card['training_hours']:.1f} hours.",
+            f"`python model_core/make_weights.py`, {whole}, {card['training_hours']:.1f} hours.",
             table(head, rows),
             *_beginning(card["started_from"]),
         ]
@@ -117,8 +130,8 @@ def _scores(scores: dict[str, Any]) -> str:
             rows.append((name, tissue.name, *cells))
     head = ("anatomy", "tissue", *(title for title, *_ in SCORE_COLUMNS))
     return (
-        f"{scores['data']}; overlap step {scores['overlap_step']}; mean ± standard deviation over the anatomies in the "
-        f"first rows, over the draws of an anatomy in the others.\n\n{table(head, rows)}\n\n{PUBLISHED}"
+        f"{scores['data']}; {describe_step(scores['overlap_step'])}; mean ± standard deviation over the anatomies in "
+        f"the first rows, over the draws of an anatomy in the others.\n\n{table(head, rows)}\n\n{PUBLISHED}"
     )
 
 

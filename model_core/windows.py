@@ -10,6 +10,14 @@ import numpy as np
 
 from model_core.errors import UserError
 
+# Stands for an overlap step where the whole brain is one window; larger than the step of any windows.
+WHOLE_BRAIN = 256
+
+
+def describe_step(step: int) -> str:
+    """Say for people what an overlap step is: "step 16", or "whole brain"."""
+    return "whole brain" if step == WHOLE_BRAIN else f"step {step}"
+
 
 @dataclass(frozen=True)
 class Stage:

@@ -14,12 +14,12 @@ import numpy as np
 from model_core.devices import Device
 from model_core.findings import Finding
 from model_core.inference import Segmenter
+from model_core.inference.accumulator import Progress, Segmentation
 from model_core.metrics import tissue_volumes
 from model_core.networks import SegmentationNetwork
 from model_core.preprocessing import PreparedPair, prepare_pair
 from model_core.quality import check_result, check_scans
 from model_core.raw_scans import ALIGNMENT, BIAS, EXTRACTION, ORIENTATION, RawOptions, prepare_raw
-from model_core.segmentation_job import Progress, Segmentation
 from model_core.tissues import CLASSES
 from model_core.volumes import Volume, read_mask, read_volume, write_volume
 from model_core.windows import plan_stages, plan_windows

@@ -14,7 +14,7 @@ from monai.inferers import sliding_window_inference
 from monai.metrics import compute_average_surface_distance, compute_hausdorff_distance
 from torch import Tensor, nn
 
-from model_core.inference import standardise_windows
+from model_core.inference.standardisation import standardise_windows
 from model_core.networks import SegmentationNetwork
 from model_core.networks.attention import GlobalAggregation, from_tokens
 from Testing.bench.settings import WINDOW

@@ -9,10 +9,10 @@ from functools import partial
 
 import numpy as np
 
-from model_core.anatomies import read_anatomies
 from model_core.batches import Sampler, prefetch
 from model_core.devices import available_cores
-from model_core.synthetic_windows import SyntheticSampler
+from model_core.synthesis.anatomies import read_anatomies
+from model_core.synthesis.sampler import SyntheticSampler
 from model_core.training import train_step
 from model_core.training_settings import TrainingSettings
 from model_core.training_state import begin_training

@@ -11,7 +11,7 @@ import signal
 import numpy as np
 from hypothesis import HealthCheck, settings
 
-from model_core.segmentation_job import Segmentation
+from model_core.inference.accumulator import Segmentation
 
 LONG_RUN = "INFANTBRAINSEG_FUZZ_EXAMPLES"  # environment: examples a test
 SECONDS_BEFORE_IT_HANGS = 60

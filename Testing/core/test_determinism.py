@@ -8,7 +8,8 @@ import pytest
 from scan_phantoms import AXIS_ORDERS, grid, scans
 from worker_client import write_weights
 
-from model_core import inference, segment
+from model_core import segment
+from model_core.inference import segmenter
 from model_core.volumes import write_volume
 
 CLASS_FILES = ["background.nii.gz", "csf.nii.gz", "gm.nii.gz", "wm.nii.gz"]
@@ -39,11 +40,11 @@ def run(case, folder, suffix=".nii.gz"):
 
 
 def test_a_second_run_gives_the_same_bytes_with_one_worker_and_with_two(case, tmp_path, monkeypatch):
-    monkeypatch.setattr(inference, "available_cores", lambda: 2)
+    monkeypatch.setattr(segmenter, "available_cores", lambda: 2)
     first = run(case, tmp_path / "first")
     time.sleep(1.1)  # a time in a header has changed by now
     assert run(case, tmp_path / "second") == first
-    monkeypatch.setattr(inference, "available_cores", lambda: 1)
+    monkeypatch.setattr(segmenter, "available_cores", lambda: 1)
     assert run(case, tmp_path / "alone") == first
     assert len(set(gzip.decompress(first["labels.nii.gz"])[352:])) == 4  # all labels occur
 

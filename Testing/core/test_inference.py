@@ -9,11 +9,13 @@ import torch
 from torch import nn
 
 from model_core import devices
-from model_core.devices import Device
+from model_core.devices import Device, choose_device, fitting_batch
 from model_core.errors import UserError
-from model_core.inference import Segmenter, choose_device, fitting_batch, standardise_windows
+from model_core.inference import Segmenter
+from model_core.inference.accumulator import WindowAccumulator
+from model_core.inference.plan import plan_windows_of
+from model_core.inference.standardisation import standardise_windows
 from model_core.networks import build_network
-from model_core.segmentation_job import SegmentationJob
 from model_core.windows import plan_windows
 
 WINDOW = 8
@@ -309,7 +311,8 @@ def test_the_result_is_the_same_to_the_bit_for_any_number_of_workers_batch_and_p
 
 def test_windows_of_the_slices_looked_at_come_first_within_each_stage():
     scan = np.ones((16, 16, 16), dtype=np.float32)
-    job = SegmentationJob(scan, scan, scan > 0, 8, 4, torch.device("cpu"), look_at=(1, 9, 14))
+    plan = plan_windows_of(scan > 0, 8, 4)
+    job = WindowAccumulator(np.stack([scan, scan]), scan > 0, plan, torch.device("cpu"), look_at=(1, 9, 14))
     for index in (0, 1):
         starts = job.begin(index)
         met = ((starts <= (1, 9, 14)) & (starts + 8 > (1, 9, 14))).sum(axis=1)

@@ -6,8 +6,8 @@ from torch import nn
 from torch.profiler import ProfilerActivity, profile
 
 from model_core.networks import NETWORKS, build_network
-from model_core.networks.folded_parts import Deconvolution, attend_scaled
-from model_core.networks.inference_form import has_inference_form, inference_form
+from model_core.networks.fused import fused, has_fused_form
+from model_core.networks.fused_layers import Deconvolution, attend_scaled
 
 FLASH = "aten::_scaled_dot_product_flash_attention_for_cpu"
 
@@ -34,8 +34,8 @@ def test_probabilities_equal_those_of_the_training_form(name):
     windows = torch.randn(2, 2, 16, 24, 16)
     with torch.inference_mode():
         expected = network(windows)
-        found = inference_form(network)(windows)
-        one_by_one = torch.cat([inference_form(network)(window[None]) for window in windows])
+        found = fused(network)(windows)
+        one_by_one = torch.cat([fused(network)(window[None]) for window in windows])
     assert expected.std() > 0.05
     torch.testing.assert_close(found, expected, atol=3e-5, rtol=1e-4)
     torch.testing.assert_close(found.softmax(1), expected.softmax(1), atol=1e-5, rtol=0)
@@ -48,16 +48,16 @@ def test_the_network_and_the_windows_stay_as_they_were(name):
     before = {key: value.clone() for key, value in network.state_dict().items()}
     given = windows.clone()
     with torch.inference_mode():
-        inference_form(network)(windows)
+        fused(network)(windows)
     assert network.training
     assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
     assert torch.equal(windows, given)
 
 
 def test_another_class_of_network_is_refused():
-    assert not has_inference_form(nn.Linear(2, 2))
+    assert not has_fused_form(nn.Linear(2, 2))
     with pytest.raises(ValueError, match="Linear has no inference form"):
-        inference_form(nn.Linear(2, 2))
+        fused(nn.Linear(2, 2))
 
 
 @pytest.mark.parametrize("kernel", [3, 4])
@@ -72,7 +72,7 @@ def test_deconvolutions_by_phases_equal_torch_s(kernel):
 
 def test_attention_never_holds_the_matrix_of_weights():
     with torch.inference_mode(), profile(activities=[ProfilerActivity.CPU]) as trace:
-        inference_form(trained("nonlocal_unet"))(torch.randn(1, 2, 16, 16, 16))
+        fused(trained("nonlocal_unet"))(torch.randn(1, 2, 16, 16, 16))
     calls = {event.key: event.count for event in trace.key_averages()}
     assert calls[FLASH] == 3
     assert not any("attention_math" in name for name in calls)

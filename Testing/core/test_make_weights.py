@@ -7,6 +7,7 @@ import re
 
 import numpy as np
 import pytest
+import torch
 
 from model_core import make_weights
 from model_core.command_line import run_command
@@ -15,7 +16,8 @@ from model_core.volumes import write_volume
 from model_core.weights import load_weights
 from model_core.weights_recipe import ANATOMIES, HELD_OUT, STAGES, Stage, anatomy_files, stage_settings
 
-TINY_STAGES = (Stage(16, 2, 200, 1.0), Stage(20, 2, 100, 0.7, output_dropout=0.1, falls=True))
+TINY_STAGES = (Stage(16, 2, 200, 1.0, only_afresh=True), Stage(20, 2, 100, 0.7, output_dropout=0.1, falls=True))
+TINY_WHOLE_BRAIN_STAGES = (Stage(16, 2, 200, 1.0), Stage(24, 1, 100, 0.7, falls=True))
 
 
 def test_no_held_out_anatomy_is_trained_on():
@@ -70,16 +72,17 @@ def tiny_recipe(tmp_path, monkeypatch):
         values = np.select([distance <= 4, distance <= radius - 4, distance <= radius], [4, 2, 3], 0)
         paths.append(tmp_path / f"{name}.nii.gz")
         write_volume(paths[-1], values.astype(np.uint8), np.eye(4))
-    monkeypatch.setattr("model_core.synthesis.PARENCHYMA_ML", (14.0, 16.0))
+    monkeypatch.setattr("model_core.synthesis.deformation.PARENCHYMA_ML", (14.0, 16.0))
     monkeypatch.setattr("model_core.weights_recipe.STAGES", TINY_STAGES)
-    monkeypatch.setattr("model_core.synthetic_windows.FIRST_STOCK", 2)
+    monkeypatch.setattr("model_core.weights_recipe.RECIPES", {"fast_unet": TINY_WHOLE_BRAIN_STAGES})
+    monkeypatch.setattr("model_core.synthesis.sampler.FIRST_STOCK", 2)
     monkeypatch.setattr(make_weights, "anatomy_files", lambda: (paths[:2], paths[2:]))
     return tmp_path / "made"
 
 
 def command(output, *more: str) -> int:
-    arguments = ["--output", str(output), "--scale", "0.01", "--score-step", "20", "--draws", "2", "--device", "cpu"]
-    return run_command(make_weights.main, [*arguments, *more])
+    arguments = ["--network", "nonlocal_unet", "--output", str(output), "--scale", "0.01", "--score-step", "20"]
+    return run_command(make_weights.main, [*arguments, "--draws", "2", "--device", "cpu", *more])
 
 
 def test_a_run_trains_scores_and_tells_all_in_its_card_and_a_second_one_does_nothing(tiny_recipe, monkeypatch, capsys):
@@ -98,7 +101,7 @@ def test_a_run_trains_scores_and_tells_all_in_its_card_and_a_second_one_does_not
     dice = [record["tissues"]["gm"]["dice"] for record in scores["records"]]
     assert card["held_out_scores"]["mean"]["gm"]["dice"] == pytest.approx(np.mean(dice), abs=1e-4)
     page = (tiny_recipe / "WEIGHTS.md").read_text()
-    for part in ("Not a medical device", "Apache-2.0", "| 16³ | 2 | 2 |", "other", "not validated"):
+    for part in ("Not a medical device", "Apache-2.0", "| 1 | 16³ | 2 | 2 |", "other", "No score on real"):
         assert part in page
 
     def must_not_run(*arguments, **options):
@@ -129,6 +132,39 @@ def test_a_card_tells_of_all_trainings_back_to_the_first(tiny_recipe, tmp_path):
     assert "It began with random weights." in page
     assert "| 20³ | 2 | 1 | 0.0007 |" in page
     assert "{" not in page
+
+
+def test_members_of_an_ensemble_meet_the_same_pairs_and_differ_by_their_seeds(tiny_recipe):
+    assert command(tiny_recipe, "--network", "fast_unet", "--members", "2", "--score-step", "16", "--draws", "1") == 0
+    network, card = load_weights(tiny_recipe / "weights.safetensors")
+    assert card["members"] == len(network.members) == 2
+    assert card["parameters"] == 2 * 1_886_244
+    seeds = [stage["seed"] for stage in card["recipe"]["stages"]]
+    assert seeds == [2026, 2027, 3026, 3027]
+    assert [stage["member"] for stage in card["recipe"]["stages"]] == [1, 1, 2, 2]
+    first, second = (member.state_dict()["stem.conv.weight"] for member in network.members)
+    assert not torch.equal(first, second)
+    assert 0 <= card["half_precision_agreement"] <= 1
+    one, other = (settings.seed for settings in (member.stages[0] for member in members_of(tiny_recipe)))
+    assert (one, other) == (2026, 3026)
+    assert {tuple(member.pairs_seeds) for member in members_of(tiny_recipe)} == {(2026, 2027)}
+
+
+def members_of(output):
+    options = make_weights._parse(["--output", str(output), "--members", "2", "--scale", "0.01", "--device", "cpu"])
+    return make_weights._members(options)
+
+
+def test_an_ensemble_goes_on_member_by_member(tiny_recipe, tmp_path, capsys):
+    fast = ("--network", "fast_unet", "--score-step", "16", "--draws", "1")
+    assert command(tiny_recipe, *fast, "--members", "2") == 0
+    begin = ("--initial-weights", str(tiny_recipe / "weights.safetensors"))
+    assert command(tmp_path / "on", *fast, "--members", "2", *begin) == 0
+    card = load_weights(tmp_path / "on" / "weights.safetensors")[1]
+    assert len(card["recipe"]["stages"]) == 4
+    assert card["started_from"]["recipe"]["stages"][0]["seed"] == 2026
+    assert command(tmp_path / "three", *fast, "--members", "3", *begin) == 1
+    assert "holds 2 members and 3 are to be trained" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("wrong", [["--scale", "0"], ["--initial-weights", "missing.safetensors"]])

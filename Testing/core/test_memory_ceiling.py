@@ -13,10 +13,10 @@ from fuzzing import QuickSegmenter
 from scan_phantoms import grid, scans
 from torch import nn
 
-from model_core import inference, segment
+from model_core import segment
 from model_core.command_line import run_command
 from model_core.errors import UserError
-from model_core.inference import Segmenter
+from model_core.inference import Segmenter, segmenter
 from model_core.memory import GB, Need, check_can_prepare, resident_bytes
 from model_core.networks import build_network
 from model_core.volume_reading import shape_of
@@ -30,13 +30,13 @@ WINDOW = 8
 CHILD = """
 import json, sys
 from pathlib import Path
-from model_core import inference
+from model_core.inference import Segmenter
 from model_core.memory import Need, fit_memory, resident_bytes
 from model_core.preprocessing import prepare_pair
 from model_core.volumes import read_volume, write_volume
 from model_core.networks import build_network
 t1, t2 = read_volume(sys.argv[1]), read_volume(sys.argv[2])
-segmenter = inference.Segmenter(build_network("model2"), device="cpu", workers=3)
+segmenter = Segmenter(build_network("model2"), device="cpu", workers=3)
 pair = prepare_pair(t1, t2)
 held = resident_bytes()
 told = fit_memory(float(sys.argv[3]), segmenter, pair, with_probabilities=True)
@@ -211,7 +211,7 @@ def volume():
 
 
 def on_pretended_gpu(network, monkeypatch, **settings):
-    monkeypatch.setattr(inference, "choose_device", lambda name: PretendedGpu("cpu"))
+    monkeypatch.setattr(segmenter, "choose_device", lambda name: PretendedGpu("cpu"))
     network.segmenter = Segmenter(network, window=WINDOW, device="mps", **settings)
     return network.segmenter
 
@@ -257,16 +257,16 @@ def test_where_not_even_one_window_fits_the_cpu_goes_on_from_there(volume, monke
 
 def test_a_volume_that_does_not_fit_a_gpu_is_segmented_by_the_cpu(volume, monkeypatch):
     network = Small(allowed=4)
-    segmenter = on_pretended_gpu(network, monkeypatch)
-    make = inference.SegmentationJob
+    on_gpu_first = on_pretended_gpu(network, monkeypatch)
+    make = segmenter.WindowAccumulator
 
     def refuse(*arguments, device, **others):
         if device.type == "mps":
             raise torch.OutOfMemoryError("CUDA out of memory")
         return make(*arguments, device=device, **others)
 
-    monkeypatch.setattr(inference, "SegmentationJob", refuse)
-    result = segmenter.segment(*volume, step=4)
+    monkeypatch.setattr(segmenter, "WindowAccumulator", refuse)
+    result = on_gpu_first.segment(*volume, step=4)
     assert "did not suffice for the volume; the CPU goes on" in result.notices[0]
     assert not any(on_gpu for on_gpu, _ in network.seen)
     monkeypatch.undo()

@@ -15,7 +15,7 @@ from model_core import evaluate, reproduce, segment, synthesize, train
 from model_core.command_line import run_command
 from model_core.errors import UserError
 from model_core.networks import build_network
-from model_core.synthesis import SyntheticPair
+from model_core.synthesis.generator import SyntheticPair
 from model_core.volumes import read_labels, write_volume
 from model_core.weights import load_weights, save_weights
 
@@ -92,8 +92,10 @@ def test_synthesize(odd, monkeypatch):
     labels[2:4, 2:4, 2:4] = 3
     write_volume(odd / "-anatomy.nii.gz", labels, np.eye(4))
     scan = labels.astype(np.float32) * 100
-    pair = SyntheticPair(scan, scan, labels.astype(np.uint8), np.eye(4), anatomy="-anatomy", contrast="wide")
-    monkeypatch.setattr("model_core.anatomies.prepare_anatomy", lambda label_map, **_: label_map)
-    monkeypatch.setattr(synthesize, "synthesize_pair", lambda *_, **__: pair)
+    pair = SyntheticPair(
+        scan, scan, labels.astype(np.uint8), labels > 0, np.eye(4), anatomy="-anatomy", contrast="wide"
+    )
+    monkeypatch.setattr("model_core.synthesis.anatomies.prepare_anatomy", lambda label_map: label_map)
+    monkeypatch.setattr(synthesize, "make_pair", lambda *_, **__: pair)
     run(synthesize, "--anatomy=-anatomy.nii.gz", "--output", odd / "-pairs", "--count", "1")
     assert np.array_equal(read_labels(odd / "-pairs" / "subject-1-label.nii.gz").array, labels)

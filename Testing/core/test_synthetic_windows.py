@@ -6,15 +6,17 @@ import numpy as np
 import pytest
 
 from model_core import train
-from model_core.anatomies import Anatomy, prepare_anatomy
 from model_core.command_line import run_command
-from model_core.synthesize import make_pair
-from model_core.synthetic_windows import RENEW_EVERY, SyntheticSampler, stock_at
+from model_core.synthesis.anatomies import Anatomy, prepare_anatomy
+from model_core.synthesis.generator import make_pair
+from model_core.synthesis.sampler import RENEW_EVERY, SyntheticSampler, stock_at
+from model_core.synthesis.shares import Shares
 from model_core.volumes import Volume, write_volume
 from model_core.weights import load_weights
 
 WINDOW = 8
 FIRST_STOCK, STOCK = 2, 4
+SHARES = Shares(wide=0.5)
 
 
 def ball(radius: int) -> np.ndarray:
@@ -25,9 +27,9 @@ def ball(radius: int) -> np.ndarray:
 @pytest.fixture(scope="module", autouse=True)
 def tiny_brains():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("model_core.synthesis.PARENCHYMA_ML", (14.0, 16.0))
-        patch.setattr("model_core.synthetic_windows.FIRST_STOCK", FIRST_STOCK)
-        patch.setattr("model_core.synthetic_windows.STOCK", STOCK)
+        patch.setattr("model_core.synthesis.deformation.PARENCHYMA_ML", (14.0, 16.0))
+        patch.setattr("model_core.synthesis.sampler.FIRST_STOCK", FIRST_STOCK)
+        patch.setattr("model_core.synthesis.sampler.STOCK", STOCK)
         yield
 
 
@@ -37,7 +39,7 @@ def anatomies() -> list[Anatomy]:
 
 
 def sampler_of(anatomies, **changes) -> SyntheticSampler:
-    return SyntheticSampler(anatomies, **{"window": WINDOW, "seed": 5, "wide_share": 0.5, "workers": 2} | changes)
+    return SyntheticSampler(anatomies, **{"window": WINDOW, "seed": 5, "shares": SHARES, "workers": 2} | changes)
 
 
 def test_the_stock_grows_and_then_renews_itself_one_pair_at_a_time():
@@ -53,7 +55,7 @@ def test_every_window_is_a_piece_of_a_pair_in_stock(anatomies):
         images, labels = sampler.batch(0, 6)
     assert images.shape == (6, 2, WINDOW, WINDOW, WINDOW)
     assert images.dtype == np.float32
-    pairs = [make_pair(anatomies, 5, number, 0.5) for number in stock_at(0)]
+    pairs = [make_pair(anatomies, 5, number, SHARES) for number in stock_at(0)]
     for image, label in zip(images, labels, strict=True):
         assert any(_is_a_piece(image, label, pair) for pair in pairs)
 

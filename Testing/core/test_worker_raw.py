@@ -14,7 +14,7 @@ from worker_client import PATIENCE, Worker, segment_fields, write_cases, write_w
 from model_core import raw_scans, worker_segmentation
 from model_core.alignment import Alignment
 from model_core.errors import UserError
-from model_core.segmentation_job import Segmentation
+from model_core.inference.accumulator import Segmentation
 from model_core.volumes import read_labels, write_volume
 from model_core.worker_channel import Channel, ExchangeFolder
 from model_core.worker_messages import Open, Request, Segment, Stopped

@@ -15,8 +15,8 @@ from worker_client import segment_fields, write_cases, write_weights
 from model_core import worker_requests, worker_segmentation
 from model_core.devices import Device
 from model_core.errors import UserError
+from model_core.inference.accumulator import Progress, Segmentation
 from model_core.model_card import DEFAULT_WEIGHTS
-from model_core.segmentation_job import Progress, Segmentation
 from model_core.weights import load_weights
 from model_core.worker_channel import Channel, ExchangeFolder
 from model_core.worker_messages import Open, Request, Score, Segment, Stopped

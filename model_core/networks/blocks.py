@@ -8,6 +8,8 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
+from model_core.networks.input_form import InputForm
+
 # "momentum" in PyTorch's sense; TensorFlow, in which the Non-local U-Net was published, calls it 0.997.
 BATCH_NORM_MOMENTUM = 0.003
 BATCH_NORM_EPSILON = 1e-5
@@ -131,9 +133,11 @@ class SegmentationNetwork(nn.Module):
         in_channels: channels of the input (T1, T2).
         num_classes: channels of the output (background, CSF, GM, WM).
         window_multiple: every side of a window is a multiple of this.
+        input_form: how it wants its input.
     """
 
     window_multiple = 4
+    input_form = InputForm()
 
     def __init__(self, name: str, in_channels: int, num_classes: int) -> None:
         super().__init__()

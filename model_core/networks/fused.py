@@ -1,6 +1,6 @@
 """The networks as they run fastest in inference: the same numbers but for rounding, by fewer and faster operations.
 
-The training form stays as the papers draw it; `inference_form` rewrites a trained network exactly:
+The training form stays as the papers draw it; `fused` rewrites a trained network exactly:
 
 - a batch normalisation that alone follows a convolution is folded into it, any other one becomes one affine;
 - one head's output projection goes into the values, W·Σ a·v = Σ a·(W·v); the values' bias goes past the softmax,
@@ -21,7 +21,10 @@ from torch import Tensor, nn
 from model_core.networks.blocks import OutputHead, ResidualBlock, SegmentationNetwork
 from model_core.networks.cc_3d_fcn import CC3DFCN
 from model_core.networks.dual_aggregation import DilatedPyramid, DualAggregation, DualAttention
-from model_core.networks.folded_parts import (
+from model_core.networks.ensemble import Ensemble, MeanOfMembers
+from model_core.networks.fast_unet import FastUNet
+from model_core.networks.fused_fast_unet import FusedFastUNet
+from model_core.networks.fused_layers import (
     Affine,
     Convolution,
     Deconvolution,
@@ -38,13 +41,13 @@ from model_core.networks.folded_parts import (
 from model_core.networks.nonlocal_unet import GlobalBottom, GlobalUp, NonlocalUNet
 
 
-def has_inference_form(network: nn.Module) -> bool:
-    """Whether `inference_form` knows the class of a network."""
-    return isinstance(network, CC3DFCN | NonlocalUNet | DualAggregation)
+def has_fused_form(network: nn.Module) -> bool:
+    """Whether `fused` knows the class of a network."""
+    return isinstance(network, CC3DFCN | NonlocalUNet | DualAggregation | FastUNet | Ensemble)
 
 
 @torch.no_grad()
-def inference_form(network: SegmentationNetwork) -> nn.Module:
+def fused(network: SegmentationNetwork) -> nn.Module:
     """Rewrite a network for inference.
 
     Args:
@@ -60,6 +63,10 @@ def inference_form(network: SegmentationNetwork) -> nn.Module:
     """
     if isinstance(network, CC3DFCN):
         return _FoldedCC3DFCN(network)
+    if isinstance(network, Ensemble):
+        return MeanOfMembers([fused(member) for member in network.members])
+    if isinstance(network, FastUNet):
+        return FusedFastUNet(network)
     if isinstance(network, NonlocalUNet | DualAggregation):
         return _FoldedUNet(network)
     raise ValueError(f"{type(network).__name__} has no inference form")

@@ -16,8 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from model_core.inference.plan import Plan, place_of
 from model_core.tissues import BACKGROUND, NUM_CLASSES
-from model_core.windows import plan_stages
 
 SLAB = 16  # voxels
 FINEST_UNIT = 2**-24  # of a probability; float32 knows no finer ones near 1
@@ -68,47 +68,42 @@ class Segmentation:
     notices: tuple[str, ...] = ()
 
 
-class SegmentationJob:
+class WindowAccumulator:
     """The padded volume and the sums on the device.
 
     Args:
-        t1: (D, H, W) float32 intensities.
-        t2: (D, H, W) float32 intensities.
+        scans: (scans, D, H, W) float32, as the network wants them.
         brain: (D, H, W) bool.
-        window: side of the windows; a volume smaller than that is padded with zeros at its far ends.
-        step: overlap step.
+        plan: where the windows lie.
         device: where volume and sums lie.
         look_at: voxel whose three slices are looked at; their windows come first within each stage.
 
     Attributes:
         stages: the windows, coarse grid first.
         has_blank: whether ``blank_answer`` must be set before ``begin``.
-        blank_answer: (4, w, w, w), the probabilities of a window of zeros.
+        blank_answer: (4, *sides), the probabilities of a window of zeros.
         step_reached: set by whoever completes a stage.
         notices: sentences of whoever has to change something on the way.
     """
 
     def __init__(
         self,
-        t1: np.ndarray,
-        t2: np.ndarray,
+        scans: np.ndarray,
         brain: np.ndarray,
-        window: int,
-        step: int,
+        plan: Plan,
         device: torch.device,
         look_at: Sequence[float] | None = None,
     ) -> None:
-        self.window = window
-        self.inside = tuple(slice(side) for side in t1.shape)
-        padding = [(0, max(window - side, 0)) for side in t1.shape]
+        self.sides, self.stages, self._box = plan.sides, plan.stages, plan.brain
+        self.inside = tuple(slice(side) for side in brain.shape)
+        padding = [(0, full - side) for full, side in zip(plan.shape, brain.shape, strict=True)]
         brain = np.pad(brain, padding)
-        scans = np.zeros((2, *brain.shape), dtype=np.float32)
-        scans[:, *self.inside] = t1, t2
-        self.stages = plan_stages(brain.shape, window, step)
+        scans = np.pad(scans, [(0, 0), *padding])
         # All windows of zeros alone share one answer.
-        filled = [_windows_with(scans.any(axis=0), stage.starts, window) for stage in self.stages]
+        filled = [_windows_with(scans.any(axis=0), stage.starts, plan.sides) for stage in self.stages]
         self._to_run = [
-            _seen_first(stage.starts[runs], window, look_at) for stage, runs in zip(self.stages, filled, strict=True)
+            _seen_first(stage.starts[runs], plan.sides, look_at)
+            for stage, runs in zip(self.stages, filled, strict=True)
         ]
         self._blank = [stage.starts[~runs] for stage, runs in zip(self.stages, filled, strict=True)]
         self.has_blank = any(map(len, self._blank))
@@ -118,7 +113,7 @@ class SegmentationJob:
         self.brain = torch.from_numpy(brain).to(device)
         self.sums = torch.zeros((NUM_CLASSES, *brain.shape), dtype=torch.int32, device=device)
         self.counts = torch.zeros(brain.shape, dtype=torch.int32, device=device)
-        self._unit = _unit_of_sums(np.concatenate([stage.starts for stage in self.stages]), window)
+        self._unit = _unit_of_sums(np.concatenate([stage.starts for stage in self.stages]), plan.sides)
         self.windows_done, self.runs_done, self.step_reached = 0, 0, 0
         self.notices: list[str] = []
         self._began = time.monotonic()
@@ -131,10 +126,13 @@ class SegmentationJob:
             self.blank_answer = self.blank_answer.to(device)
 
     def windows(self, starts: np.ndarray) -> Tensor:
-        """(n, 3) first voxels -> (n, 2, w, w, w) intensities."""
-        return torch.stack(
-            [self.scans[:, i : i + self.window, j : j + self.window, k : k + self.window] for i, j, k in starts]
-        )
+        """(n, 3) first voxels -> (n, scans, *sides) intensities."""
+        return torch.stack([self.scans[:, *self._slices(start)] for start in starts])
+
+    def places(self, starts: np.ndarray) -> Tensor:
+        """(n, 3) first voxels -> (n, 3, 2), where the windows' borders lie in the brain's box."""
+        places = np.stack([place_of(start, self.sides, self._box) for start in starts])
+        return torch.from_numpy(places).to(self.scans.device)
 
     def begin(self, index: int) -> np.ndarray:
         """Count in the windows of a stage that need no run; the first voxels of the others."""
@@ -144,16 +142,20 @@ class SegmentationJob:
         return self._to_run[index]
 
     def add(self, starts: np.ndarray, probabilities: Tensor) -> None:
-        """Add the answers (n, 4, w, w, w) of windows."""
+        """Add the answers (n, 4, *sides) of windows."""
         for start, answer in zip(starts, probabilities, strict=True):
             self._add_one(start, answer)
         self.windows_done += len(starts)
         self.runs_done += len(starts)
 
     def _add_one(self, start: np.ndarray, answer: Tensor) -> None:
-        i, j, k = (slice(first, first + self.window) for first in start)
-        self.sums[:, i, j, k] += (answer / self._unit).round_().to(torch.int32)
-        self.counts[i, j, k] += 1
+        place = self._slices(start)
+        for of_class, probability in zip(self.sums, answer, strict=True):  # one by one: whole brains are large
+            of_class[place] += (probability / self._unit).round_().to(torch.int32)
+        self.counts[place] += 1
+
+    def _slices(self, start: np.ndarray) -> tuple[slice, ...]:
+        return tuple(slice(int(first), int(first) + side) for first, side in zip(start, self.sides, strict=True))
 
     def is_complete(self, index: int) -> bool:
         """Whether the windows of a stage and of those before it are in."""
@@ -201,30 +203,30 @@ class SegmentationJob:
         )
 
 
-def _unit_of_sums(starts: np.ndarray, window: int) -> float:
+def _unit_of_sums(starts: np.ndarray, sides: Sequence[int]) -> float:
     """The finest power of 2 in which the sum of the probabilities of one voxel fits 31 bits."""
     most = 1
-    for first in starts.T:
+    for first, side in zip(starts.T, sides, strict=True):
         places = np.unique(first)
-        most *= int((np.searchsorted(places, places + window) - np.arange(len(places))).max())
+        most *= int((np.searchsorted(places, places + side) - np.arange(len(places))).max())
     return max(FINEST_UNIT, 2.0 ** (math.ceil(math.log2(most + 1)) - 31))
 
 
-def _seen_first(starts: np.ndarray, window: int, look_at: Sequence[float] | None) -> np.ndarray:
+def _seen_first(starts: np.ndarray, sides: Sequence[int], look_at: Sequence[float] | None) -> np.ndarray:
     """Put windows first that meet more of the three slices through a voxel; (n, 3) first voxels, else in order."""
     if look_at is None:
         return starts
     place = np.asarray(look_at)
-    met = ((starts <= place) & (place < starts + window)).sum(axis=1)
+    met = ((starts <= place) & (place < starts + np.asarray(sides))).sum(axis=1)
     return starts[np.argsort(-met, kind="stable")]
 
 
-def _windows_with(voxels: np.ndarray, starts: np.ndarray, window: int) -> np.ndarray:
+def _windows_with(voxels: np.ndarray, starts: np.ndarray, sides: Sequence[int]) -> np.ndarray:
     """Which windows hold at least one of the true voxels: (n,) bool, by a summed table of the (D, H, W) voxels."""
     table = np.pad(voxels, [(1, 0)] * 3).astype(np.int32)
     for axis in range(3):
         table.cumsum(axis=axis, out=table)
-    low, high = starts.T, starts.T + window
+    low, high = starts.T, (starts + np.asarray(sides)).T
     counts = np.zeros(len(starts), dtype=np.int32)
     for corner in itertools.product((0, 1), repeat=3):
         at = tuple((low, high)[upper][axis] for axis, upper in enumerate(corner))
@@ -247,19 +249,3 @@ def check_scan(name: str, scan: np.ndarray) -> np.ndarray:
     if not np.isfinite(scan).all():
         raise ValueError(f"{name} of shape {scan.shape} holds values that are not finite numbers")
     return scan
-
-
-def standardise_windows(windows: Tensor) -> Tensor:
-    """Give every window mean 0 and standard deviation 1 in each modality, in training and in inference.
-
-    Args:
-        windows: (N, modalities, D, H, W), any intensities.
-
-    Returns:
-        The same shape. The standard deviation (of the population) is floored at 1/√voxels, so that a
-        window of one value alone becomes zeros.
-    """
-    voxels = windows[0, 0].numel()
-    centred = windows - windows.mean(dim=(2, 3, 4), keepdim=True)
-    deviation = centred.square().mean(dim=(2, 3, 4), keepdim=True).sqrt()
-    return centred / deviation.clamp(min=1 / math.sqrt(voxels))

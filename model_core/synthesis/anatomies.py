@@ -1,4 +1,4 @@
-"""From a FreeSurfer-style label map to the smooth tissue groups that synthesis deforms and paints."""
+"""From a FreeSurfer-style label map to the smooth tissue groups that a synthetic pair is made from."""
 
 from __future__ import annotations
 
@@ -6,28 +6,49 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from scipy import ndimage
 from tqdm import tqdm
 
 from model_core.devices import available_cores
 from model_core.errors import UserError
-from model_core.tissues import CSF, FREESURFER_CEREBELLUM_AND_BRAINSTEM, GRAY_MATTER, WHITE_MATTER
+from model_core.synthesis.draw import blur
+from model_core.tissues import CSF, GRAY_MATTER, WHITE_MATTER
 from model_core.volumes import Volume, read_label_values, resample, to_canonical
 
-# Channels of an anatomy: what has an intensity of its own.
-GROUPS = ("sulcal CSF", "ventricles", "cortex", "deep gray matter", "white matter", "cerebellum and brain stem")
-SULCAL_CSF, VENTRICLES, CORTEX, DEEP_GRAY, WHITE, CEREBELLUM = range(len(GROUPS))
-GROUP_LABELS = (CSF.label, CSF.label, GRAY_MATTER.label, GRAY_MATTER.label, WHITE_MATTER.label, 0)
+# Channels of an anatomy: what has an intensity of its own. What lies below the tentorium comes last: iSeg's images lack
+# it, so its label is background.
+GROUPS = (
+    "sulcal CSF",
+    "ventricles",
+    "cortex",
+    "deep gray matter",
+    "white matter",
+    "cerebellar gray matter",
+    "cerebellar white matter and brain stem",
+    "CSF below the tentorium",
+)
+(
+    SULCAL_CSF,
+    VENTRICLES,
+    CORTEX,
+    DEEP_GRAY,
+    WHITE,
+    CEREBELLAR_GRAY,
+    CEREBELLAR_WHITE,
+    CSF_BELOW,
+) = range(len(GROUPS))
+GROUP_LABELS = (CSF.label, CSF.label, GRAY_MATTER.label, GRAY_MATTER.label, WHITE_MATTER.label, 0, 0, 0)
+CEREBRAL_GROUPS = 5
 NOTHING = -1
 
 CORTEX_VALUES = (3, 42)
 SULCAL_CSF_VALUE = 24
+CEREBELLAR_GRAY_VALUES = (8, 47, 172)
+CEREBELLAR_WHITE_VALUES = (7, 46, 16)
 FOURTH_VENTRICLE_VALUE = 15
 # Lesions of the white matter, marked apart in some adult label maps.
 LESION_VALUES = (25, 57)
@@ -37,7 +58,7 @@ WIDEST_SULCAL_CSF_MM = 8.0
 SULCUS_HALF_WIDTH_MM = 5.0
 # Closing radius (voxels of 1 mm) inside which unlabelled voxels count as holes of the anatomy.
 HOLE_RADIUS = 2
-# Blur of the one-hot groups: gives sub-voxel boundaries that can be moved by weighting (see synthesis.py).
+# Blur of the one-hot groups: gives sub-voxel boundaries that can be moved by weighting (see deformation.py).
 GROUP_BLUR_MM = 0.7
 
 
@@ -49,40 +70,58 @@ class Anatomy:
 
     Attributes:
         group: (D, H, W) int8, index of ``GROUPS``, -1 outside the brain.
-        sulcal_distance: (D, H, W) float32, mm from the nearest gray or white matter, 0 within sulci.
+        closed: (D, H, W) int8, the same with the ventricles closed: each of their voxels has the nearest tissue's.
+        ventricle_depth: (D, H, W) float32, mm from a ventricle's wall, 0 outside of ventricles.
+        outer_distance: (D, H, W) float32, mm from the nearest gray or white matter, that of cerebellum and brain stem
+            included; 0 within sulci.
         parenchyma_ml: volume of cerebral gray and white matter in ml.
         gray_to_white: ratio of their volumes.
         name: of the file it was made from.
     """
 
     group: torch.Tensor
-    sulcal_distance: torch.Tensor
+    closed: torch.Tensor
+    ventricle_depth: torch.Tensor
+    outer_distance: torch.Tensor
     parenchyma_ml: float
     gray_to_white: float
     name: str
 
-    @property
-    def groups(self) -> torch.Tensor:
-        """(6, D, H, W) float32, blurred membership of each of ``GROUPS``, 0 to 1; computed at every call."""
-        return blur(torch.stack([self.group == index for index in range(len(GROUPS))]).float(), GROUP_BLUR_MM)
+    def groups(self, count: int, ventricles_ml: float) -> torch.Tensor:
+        """Give the blurred membership, 0 to 1, of each of the first ``count`` of ``GROUPS``.
+
+        Args:
+            count: 1 to the number of groups.
+            ventricles_ml: ventricles larger than this are narrowed, from their walls inwards, to this volume.
+
+        Returns:
+            (count, D, H, W) float32.
+        """
+        group = torch.where(self.ventricle_depth > self._depth_kept(ventricles_ml), self.group, self.closed)
+        return blur(torch.stack([group == index for index in range(count)]).float(), GROUP_BLUR_MM)
+
+    def _depth_kept(self, ventricles_ml: float) -> float:
+        """The distance from the wall, in mm, beyond which ventricles hold this volume."""
+        depths = self.ventricle_depth[self.ventricle_depth > 0]
+        surplus = len(depths) - int(1000 * ventricles_ml)
+        return float(depths.kthvalue(surplus).values) if surplus > 0 else 0.0
 
 
-def read_anatomies(paths: Sequence[str | os.PathLike[str]], *, keep_cerebellum: bool = False) -> list[Anatomy]:
+def read_anatomies(paths: Sequence[str | os.PathLike[str]]) -> list[Anatomy]:
     """Read label maps and prepare them, on all cores, with a progress bar; raises as ``prepare_anatomy``."""
     label_maps = [read_label_values(path) for path in paths]
     with ThreadPoolExecutor(available_cores()) as pool:
-        prepared = pool.map(partial(prepare_anatomy, keep_cerebellum=keep_cerebellum), label_maps)
+        prepared = pool.map(prepare_anatomy, label_maps)
         return list(tqdm(prepared, "Preparing anatomies", len(label_maps), unit="map", disable=None))
 
 
-def prepare_anatomy(label_map: Volume, *, keep_cerebellum: bool = False) -> Anatomy:
+def prepare_anatomy(label_map: Volume) -> Anatomy:
     """Group, clean and blur a FreeSurfer-style label map.
 
     Sulcal CSF is taken from value 24 and, where the map has none, filled in around the cortex.
 
     Args:
         label_map: integer values of FreeSurfer's ``aseg``; values above 100 are no brain.
-        keep_cerebellum: keep cerebellum and brain stem as a visible group (their label stays background).
 
     Raises:
         UserError: the map holds no cortex or no white matter.
@@ -96,35 +135,23 @@ def prepare_anatomy(label_map: Volume, *, keep_cerebellum: bool = False) -> Anat
             )
     group = _fill_holes(_crop_to_brain(_keep_largest_piece(_crop_to_brain(group))))
     parenchyma = np.isin(group, (CORTEX, DEEP_GRAY, WHITE))
-    sulcal_distance = ndimage.distance_transform_edt(~parenchyma).astype(np.float32)
+    below = np.isin(group, (CEREBELLAR_GRAY, CEREBELLAR_WHITE))
+    distance = ndimage.distance_transform_edt(~parenchyma)
+    distance_below = ndimage.distance_transform_edt(~below) if below.any() else np.full(group.shape, np.inf)
     # CSF between two banks is never cut away, however wide the sulcus.
-    sulci = ndimage.distance_transform_edt(sulcal_distance <= SULCUS_HALF_WIDTH_MM) > SULCUS_HALF_WIDTH_MM
-    group = _settle_sulcal_csf(group, sulcal_distance, sulci)
-    sulcal_distance[sulci] = 0
-    if not keep_cerebellum:
-        group[group == CEREBELLUM] = NOTHING
+    sulci = ndimage.distance_transform_edt(distance <= SULCUS_HALF_WIDTH_MM) > SULCUS_HALF_WIDTH_MM
+    group = _settle_csf(group, distance, distance_below, sulci)
+    distance = np.minimum(distance, distance_below).astype(np.float32)
+    distance[sulci] = 0
     return Anatomy(
         group=torch.from_numpy(group),
-        sulcal_distance=torch.from_numpy(sulcal_distance),
+        closed=torch.from_numpy(_close_ventricles(group)),
+        ventricle_depth=torch.from_numpy(ndimage.distance_transform_edt(group == VENTRICLES)).float(),
+        outer_distance=torch.from_numpy(distance),
         parenchyma_ml=float(parenchyma.sum()) / 1000,
         gray_to_white=float(parenchyma.sum() / (group == WHITE).sum()) - 1,
         name=Path(label_map.path).name,
     )
-
-
-def blur(images: torch.Tensor, sigma: float) -> torch.Tensor:
-    """Gaussian blur of (C, D, H, W) images, sigma in voxels, edges replicated."""
-    radius = max(1, int(np.ceil(3 * sigma)))
-    offsets = torch.arange(-radius, radius + 1, dtype=torch.float32, device=images.device)
-    kernel = torch.exp(-0.5 * (offsets / sigma) ** 2)
-    kernel = kernel / kernel.sum()
-    blurred = images[:, None]
-    for axis in range(3):
-        shape, padding = [1, 1, 1, 1, 1], [0] * 6
-        shape[2 + axis] = len(kernel)
-        padding[2 * (2 - axis)] = padding[2 * (2 - axis) + 1] = radius
-        blurred = F.conv3d(F.pad(blurred, padding, mode="replicate"), kernel.reshape(shape))
-    return blurred[:, 0]
 
 
 def _at_one_millimetre(label_map: Volume) -> Volume:
@@ -146,7 +173,9 @@ def _group_of_each_voxel(values: np.ndarray) -> np.ndarray:
     of_value[list(WHITE_MATTER.freesurfer_values + LESION_VALUES)] = WHITE
     of_value[list(CORTEX_VALUES)] = CORTEX
     of_value[SULCAL_CSF_VALUE] = SULCAL_CSF
-    of_value[[*FREESURFER_CEREBELLUM_AND_BRAINSTEM, FOURTH_VENTRICLE_VALUE]] = CEREBELLUM
+    of_value[list(CEREBELLAR_GRAY_VALUES)] = CEREBELLAR_GRAY
+    of_value[list(CEREBELLAR_WHITE_VALUES)] = CEREBELLAR_WHITE
+    of_value[FOURTH_VENTRICLE_VALUE] = CSF_BELOW
     return of_value[np.clip(values, 0, None)]
 
 
@@ -187,14 +216,22 @@ def _close(mask: np.ndarray, radius: float) -> np.ndarray:
     return ndimage.distance_transform_edt(widened) > radius
 
 
-def _settle_sulcal_csf(group: np.ndarray, sulcal_distance: np.ndarray, sulci: np.ndarray) -> np.ndarray:
-    """Keep or fill in the CSF around the cerebrum; that below the tentorium goes with the cerebellum."""
+def _settle_csf(group: np.ndarray, distance: np.ndarray, distance_below: np.ndarray, sulci: np.ndarray) -> np.ndarray:
+    """Keep or fill in the CSF around the brain; what is nearer to the cerebellum lies below the tentorium."""
     settled = group.copy()
     lacks_sulcal_csf = not (group == SULCAL_CSF).any()
     settled[(group == NOTHING) & (sulci | lacks_sulcal_csf)] = SULCAL_CSF
-    far = sulcal_distance > WIDEST_SULCAL_CSF_MM
-    cerebellum = group == CEREBELLUM
-    if cerebellum.any():
-        far |= ndimage.distance_transform_edt(~cerebellum) < sulcal_distance
-    settled[(settled == SULCAL_CSF) & far] = NOTHING
+    settled[(settled == SULCAL_CSF) & (distance_below < distance)] = CSF_BELOW
+    settled[(settled == SULCAL_CSF) & (distance > WIDEST_SULCAL_CSF_MM)] = NOTHING
+    settled[(settled == CSF_BELOW) & (distance_below > WIDEST_SULCAL_CSF_MM)] = NOTHING
     return settled
+
+
+def _close_ventricles(group: np.ndarray) -> np.ndarray:
+    """Give every voxel of a ventricle the group of the nearest gray or white matter."""
+    ventricles = group == VENTRICLES
+    tissue = np.isin(group, (CORTEX, DEEP_GRAY, WHITE))
+    nearest = ndimage.distance_transform_edt(~tissue, return_distances=False, return_indices=True)
+    closed = group.copy()
+    closed[ventricles] = group[tuple(axis[ventricles] for axis in nearest)]
+    return closed

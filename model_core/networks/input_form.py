@@ -1,0 +1,40 @@
+"""How a network wants its input; whoever trains it or segments with it asks here and knows no network by name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+
+@dataclass(frozen=True)
+class InputForm:
+    """What a network is given.
+
+    Attributes:
+        standardised_over: intensities have mean 0 and standard deviation 1 over each "window", or over the brain in the
+            whole "volume" (clipped there at the .5 and 99.5 percentiles, 0 outside).
+        placed: whether it is told where in the brain's box a window lies (``place`` of ``forward``).
+        whole_brain: whether the brain in one window is its best window, where memory allows.
+        optional_scans: whether it was made to do with one of the scans; the other one is 0 everywhere.
+        channels_last: whether it trains faster with the channels as the last axis in memory.
+        window: side in voxels of its windows where they are cubes.
+    """
+
+    standardised_over: Literal["window", "volume"] = "window"
+    placed: bool = False
+    whole_brain: bool = False
+    optional_scans: bool = False
+    channels_last: bool = False
+    window: int = 32
+
+    @property
+    def memory_format(self) -> torch.memory_format:
+        """How its volumes lie in memory while it trains."""
+        return torch.channels_last_3d if self.channels_last else torch.contiguous_format
+
+
+def form_of(network: object) -> InputForm:
+    """How a network wants its input; as the papers' do, where it does not say."""
+    return getattr(network, "input_form", InputForm())

@@ -1,0 +1,1 @@
+"""Synthetic T1/T2 pairs from label maps."""
