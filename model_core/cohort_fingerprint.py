@@ -10,6 +10,7 @@ from typing import Any
 from model_core.cohort_files import PROGRAM_VERSION
 from model_core.dataset_layouts import split_name
 from model_core.errors import UserError
+from model_core.volume_faults import check_content
 
 _CHUNK = 1 << 20
 
@@ -73,8 +74,9 @@ def hash_file(path: Path) -> str:
     """SHA-256 of a file, and of the files that belong to it, like the .img of an .hdr.
 
     Raises:
-        UserError: it cannot be read.
+        UserError: it cannot be read, or its content is not there.
     """
+    check_content(path)
     stem, suffix = split_name(path.name)
     parts = [path]
     if suffix and not suffix.startswith(".nii"):

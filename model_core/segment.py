@@ -51,6 +51,7 @@ from model_core.segment_outputs import Stage, check_paths, draw, probability_pat
 from model_core.segmentation_job import Progress, Segmentation
 from model_core.sidecar import describe_weights, write_sidecar
 from model_core.tissues import CLASSES
+from model_core.volume_faults import check_content
 from model_core.volumes import (
     Volume,
     have_same_grid,
@@ -75,6 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     t1, t2 = read_volume(options.t1), read_volume(options.t2)
     mask = read_mask(options.mask) if options.mask else None
     reference = read_labels(options.reference) if options.reference else None
+    check_content(options.weights)
     network, card = load_weights(options.weights)
     window = window_of(options.weights, card, network)
     _check_step(options.step, window)
@@ -87,7 +89,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     else:
         pair = prepare_pair(raw.t1, raw.t2, raw.mask)
     seen_t1, seen_t2 = (t1, t2) if raw is None else (raw.from_given(t1), raw.t2)
-    warnings = check_scans(seen_t1, seen_t2, pair)
+    warnings = [finding for volume in (t1, t2, mask, reference) if volume for finding in volume.findings]
+    warnings += check_scans(seen_t1, seen_t2, pair)
     if reference is not None:
         onto_grid_of(reference, Volume(pair.grid.brain.astype(np.uint8), t1.affine, t1.path))  # or says what is wrong
     drawn = reference if raw is None or reference is None else raw.from_given(reference)
@@ -269,11 +272,11 @@ def _score(labels: Volume, reference: Volume | None) -> list[TissueScore]:
 
 def _write(options: argparse.Namespace, t1: Volume, labels: np.ndarray, probabilities: np.ndarray | None) -> None:
     values = np.array([tissue.iseg_value if options.iseg_values else tissue.label for tissue in CLASSES], np.uint8)
-    write_volume(options.output, values[labels], t1.affine)
+    write_volume(options.output, values[labels], t1.affine, t1)
     if probabilities is not None:
         options.probabilities.mkdir(exist_ok=True)
         for path, channel in zip(probability_paths(options), probabilities, strict=True):
-            write_volume(path, channel, t1.affine)
+            write_volume(path, channel, t1.affine, t1)
 
 
 if __name__ == "__main__":

@@ -2,9 +2,25 @@
 
 from __future__ import annotations
 
+import gzip
+import os
+import re
+import zlib
 from pathlib import Path
 
 from model_core.errors import UserError
+
+# What stands in the place of a file whose content was not fetched: git-annex's pointers and Git LFS's.
+POINTERS = {
+    re.compile(rb"(/annex/objects/|\.\./.*\.git/annex/objects/)"): "git annex get",
+    re.compile(rb"version https://git-lfs\.github\.com/spec/"): "git lfs pull --include",
+}
+LARGEST_POINTER_BYTES = 32_768
+GZIP_MAGIC = b"\x1f\x8b"
+NIFTI_HEADER_SIZES = (348, 540)
+# Endings of files that hold volumes which have to be unpacked or converted first, and by what.
+TO_UNPACK = {".bz2": "bunzip2", ".xz": "unxz", ".zst": "unzstd", ".zip": "unzip", ".7z": "7z x", ".tgz": "tar xf"}
+TO_CONVERT = {".mgz": "mri_convert", ".mgh": "mri_convert", ".mnc": "mnc2nii", ".dcm": "dcm2niix", ".ima": "dcm2niix"}
 
 
 def truncated(path: Path, expected: int, found: str) -> UserError:
@@ -23,3 +39,73 @@ def half_missing(path: Path, missing: Path) -> UserError:
 def damaged_header(path: Path, what: str) -> UserError:
     """A header that no program writes."""
     return UserError(f"{path} cannot be read (its header {what}); expected a complete volume; copy or export it again.")
+
+
+def unknown_suffix(path: str | Path, suffixes: tuple[str, ...]) -> UserError:
+    """A name whose ending tells no format that can be read or written."""
+    ending = Path(path).suffix.lower()
+    expected = f"{path} has no known suffix; expected one of {', '.join(suffixes)}"
+    if ending in TO_UNPACK:
+        return UserError(f"{expected}; unpack it ({TO_UNPACK[ending]}) first.")
+    if ending in TO_CONVERT:
+        return UserError(f"{expected}; convert it ({TO_CONVERT[ending]}) first.")
+    return UserError(f"{expected}; rename or convert it.")
+
+
+def check_content(path: str | Path) -> None:
+    """Refuse a file whose content is somewhere else: a link that leads nowhere, or a pointer of a version control.
+
+    Raises:
+        UserError: the content is not there.
+    """
+    if os.path.islink(path) and not os.path.exists(path):
+        target = os.readlink(path)
+        how = f"git annex get or datalad get {path}" if "annex/objects" in target.replace("\\", "/") else ""
+        raise UserError(
+            f"{path} is a link to {target}, which is not there; expected the file's content; "
+            f"{f'get it ({how})' if how else 'bring the file that it leads to, or mount its disk'}."
+        )
+    try:
+        if not os.path.isfile(path) or os.path.getsize(path) > LARGEST_POINTER_BYTES:
+            return
+        with open(path, "rb") as file:
+            beginning = file.read(200)
+    except OSError:
+        return  # whoever reads it says why it cannot be read
+    for pattern, command in POINTERS.items():
+        if pattern.match(beginning):
+            raise UserError(
+                f"{path} holds the pointer of a file whose content is not there; expected the content; get it "
+                f"({command} {path}{', or datalad get' if 'annex' in command else ''})."
+            )
+
+
+def wrongly_packed(path: Path) -> None:
+    """Refuse a file whose name says that it is packed, or that it is not, and whose content says otherwise.
+
+    Raises:
+        UserError: the name is wrong.
+    """
+    packed_by_name = path.name.lower().endswith(".gz")
+    with open(path, "rb") as file:
+        beginning = file.read(512)
+    if packed_by_name and _is_nifti(beginning):
+        raise UserError(
+            f"{path} is not packed, although its name ends in .gz; expected a gzip file; rename it to "
+            f"{path.name[:-3]}, or pack it (gzip)."
+        )
+    if not packed_by_name and beginning.startswith(GZIP_MAGIC):
+        try:
+            inside = zlib.decompressobj(wbits=31).decompress(beginning, 8)
+        except (zlib.error, gzip.BadGzipFile):
+            return
+        if _is_nifti(inside):
+            raise UserError(
+                f"{path} is packed (gzip), although its name ends in {path.suffix}; expected an unpacked file; rename "
+                f"it to {path.name}.gz, or unpack it (gunzip)."
+            )
+
+
+def _is_nifti(beginning: bytes) -> bool:
+    """Whether a file begins with the size of a NIfTI or Analyze header, in either byte order."""
+    return any(int.from_bytes(beginning[:4], order) in NIFTI_HEADER_SIZES for order in ("little", "big"))

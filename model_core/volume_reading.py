@@ -25,8 +25,10 @@ from nibabel.spm2analyze import Spm2AnalyzeHeader
 from nibabel.spm99analyze import Spm99AnalyzeHeader
 
 from model_core.errors import UserError
+from model_core.findings import Finding
 from model_core.itk_headers import DEFLATE_BEST_RATIO, read_text_header
-from model_core.volume_faults import half_missing, truncated
+from model_core.volume_faults import check_content, half_missing, truncated, unknown_suffix, wrongly_packed
+from model_core.volume_geometry import nifti_affine
 
 NIFTI_SUFFIXES = (".nii", ".nii.gz")
 PAIR_SUFFIXES = (".hdr", ".img", ".hdr.gz", ".img.gz")
@@ -45,6 +47,23 @@ logging.getLogger("nibabel.global").setLevel(logging.CRITICAL)  # header repairs
 sitk.ProcessObject.SetGlobalWarningDisplay(False)
 
 
+@dataclass(frozen=True)
+class LoadedFile:
+    """What a volume file holds.
+
+    Attributes:
+        array: (I, J, K) of real numbers, scale slope and intercept applied, in the file's own voxel order.
+        affine: (4, 4), from voxel to RAS mm.
+        header: nibabel's header of a NIfTI or Analyze file as it stands there, nothing repaired; None for others.
+        findings: what a person should know of where the voxels were taken to lie.
+    """
+
+    array: np.ndarray
+    affine: np.ndarray
+    header: Any = None
+    findings: tuple[Finding, ...] = ()
+
+
 def suffix_of(path: str | Path, suffixes: tuple[str, ...] = READABLE_SUFFIXES) -> str:
     """Return the volume suffix of a path in lower case, ``.nii.gz`` and the like as one.
 
@@ -54,20 +73,17 @@ def suffix_of(path: str | Path, suffixes: tuple[str, ...] = READABLE_SUFFIXES) -
     name = Path(path).name.lower()
     found = [suffix for suffix in suffixes if name.endswith(suffix) and len(name) > len(suffix)]
     if not found:
-        raise UserError(f"{path} has no known suffix; expected one of {', '.join(suffixes)}; rename or convert it.")
+        raise unknown_suffix(path, suffixes)
     return max(found, key=len)
 
 
-def load(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
+def load(path: str | Path) -> LoadedFile:
     """Read one volume.
 
     Analyze 7.5 files hold no orientation. They are taken as that format's standard says and nibabel
     reads them: voxels run from right to left, back to front, bottom to top, with the origin in the
-    middle. Files that end in .hdr/.img but carry the NIfTI magic are read as NIfTI, affine included.
-
-    Returns:
-        The array (I, J, K) of real numbers, scale slope and intercept applied, in the file's own voxel
-        order, and the affine (4, 4) from voxel to RAS mm. A fourth dimension of length 1 is dropped.
+    middle. Files that end in .hdr/.img but carry the NIfTI magic are read as NIfTI, affine included. A fourth
+    dimension of length 1 is dropped; micrometres and metres become millimetres.
 
     Raises:
         UserError: missing, unreadable, truncated, not three-dimensional, not real-valued.
@@ -110,6 +126,7 @@ def _told_in_a_sentence(path: str | Path, suffix: str) -> Iterator[None]:
 def _check_is_file(path: str | Path) -> None:
     if os.path.isdir(path):
         raise UserError(f"{path} is a folder; expected a volume file; name the file inside it.")
+    check_content(path)
     if not os.path.exists(path):
         raise UserError(f"{path} does not exist; expected a volume file; check the path.")
     if os.path.getsize(path) == 0:
@@ -121,7 +138,12 @@ def _check_shape_and_type(path: Path, shape: tuple[int, ...], type_name: str, is
     while len(shape) > 3 and shape[-1] == 1:
         shape = shape[:-1]
     sides = "×".join(str(side) for side in shape)
-    if len(shape) != 3 or 1 in shape:
+    if len(shape) == 3 and 1 in shape:
+        raise UserError(
+            f"{path} has a single slice ({sides} voxels); expected a 3-D volume; choose the 3-D scan of this "
+            "examination."
+        )
+    if len(shape) != 3:
         raise UserError(
             f"{path} has {len(shape)} dimensions ({sides}); expected one 3-D volume; extract a single volume from it."
         )
@@ -144,9 +166,10 @@ def _check_shape_and_type(path: Path, shape: tuple[int, ...], type_name: str, is
 
 @dataclass(frozen=True)
 class _NiftiFile:
-    """A NIfTI or Analyze header that has passed the checks, and the file of its voxels."""
+    """A NIfTI or Analyze header that has passed the checks, as nibabel repaired it and as it stands; its voxels."""
 
     header: Any
+    as_it_stands: Any
     shape: tuple[int, int, int]
     image_path: Path
 
@@ -154,6 +177,8 @@ class _NiftiFile:
 def _read_nifti_header(path: Path, suffix: str) -> _NiftiFile:
     single = suffix in NIFTI_SUFFIXES
     header_path, image_path = (path, path) if single else _find_pair(path, suffix)
+    for file in {header_path, image_path}:
+        wrongly_packed(file)
     with _open(header_path) as stream:
         block = stream.read(Nifti2Header.sizeof_hdr)
     candidates = _SINGLE_HEADERS if single else _PAIR_HEADERS
@@ -163,17 +188,18 @@ def _read_nifti_header(path: Path, suffix: str) -> _NiftiFile:
             f"{header_path} has no NIfTI{'' if single else ' or Analyze'} header; expected a {suffix} volume; "
             "the file may be damaged or of another format, export it again."
         )
-    _check_spacing_is_stated(header_path, header_class(block[: header_class.sizeof_hdr], check=False))
+    as_it_stands = header_class(block[: header_class.sizeof_hdr], check=False)
+    _check_spacing_is_stated(header_path, as_it_stands)
     header = header_class(block[: header_class.sizeof_hdr])
 
     data_type = header.get_data_dtype()
     is_real = data_type.fields is None and data_type.kind in "iuf"
     type_name = "RGB" if data_type.fields else str(data_type)
     shape = _check_shape_and_type(header_path, tuple(int(side) for side in header.get_data_shape()), type_name, is_real)
-    return _NiftiFile(header, shape, image_path)
+    return _NiftiFile(header, as_it_stands, shape, image_path)
 
 
-def _load_nibabel(path: Path, suffix: str) -> tuple[np.ndarray, np.ndarray]:
+def _load_nibabel(path: Path, suffix: str) -> LoadedFile:
     file = _read_nifti_header(path, suffix)
     header, data_type, offset = file.header, file.header.get_data_dtype(), int(file.header.get_data_offset())
     content = _read_exactly(file.image_path, offset + math.prod(file.shape) * data_type.itemsize)
@@ -181,7 +207,8 @@ def _load_nibabel(path: Path, suffix: str) -> tuple[np.ndarray, np.ndarray]:
     slope, intercept = header.get_slope_inter()
     if slope not in (None, 1.0) or intercept not in (None, 0.0):
         array = array * float(slope or 1.0) + float(intercept or 0.0)
-    return array, np.asarray(header.get_best_affine(), dtype=np.float64)
+    affine, findings = nifti_affine(header, file.shape, str(path))
+    return LoadedFile(array, affine, file.as_it_stands, tuple(findings))
 
 
 def _check_spacing_is_stated(path: Path, header: Any) -> None:
@@ -205,6 +232,7 @@ def _find_pair(path: Path, suffix: str) -> tuple[Path, Path]:
         names = [f"{stem}{kind}", f"{stem}{kind}.gz", f"{stem}{kind.upper()}"]
         found = [path.with_name(name) for name in names if path.with_name(name).is_file()]
         if not found:
+            check_content(path.with_name(names[0]))
             raise half_missing(path, path.with_name(names[0]))
         return found[0]
 
@@ -274,7 +302,7 @@ def _read_itk_header(path: Path) -> tuple[sitk.ImageFileReader, tuple[int, int, 
     return reader, shape
 
 
-def _load_itk(path: Path) -> tuple[np.ndarray, np.ndarray]:
+def _load_itk(path: Path) -> LoadedFile:
     reader, shape = _read_itk_header(path)
     with silent_libraries():
         image = reader.Execute()
@@ -285,4 +313,4 @@ def _load_itk(path: Path) -> tuple[np.ndarray, np.ndarray]:
     affine = np.eye(4)
     affine[:3, :3] = direction * np.asarray(image.GetSpacing()[:3])
     affine[:3, 3] = image.GetOrigin()[:3]
-    return array, LPS_TO_RAS @ affine
+    return LoadedFile(array, LPS_TO_RAS @ affine)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import nibabel
 import numpy as np
@@ -15,7 +16,9 @@ from scipy import ndimage
 
 from model_core import volume_reading
 from model_core.errors import UserError
+from model_core.findings import Finding
 from model_core.tissues import CLASSES
+from model_core.volume_geometry import check_affine
 from model_core.volume_writing import check_can_write, replace_when_complete, write_volume
 
 __all__ = [
@@ -32,7 +35,6 @@ __all__ = [
     "write_volume",
 ]
 
-SPACING_RANGE_MM = (0.1, 10.0)  # of one voxel side; outside of it the header is wrong, or not of a head scan
 SAME_GRID_TOLERANCE = 0.01  # of a voxel: rounding of affines in file headers stays far below
 ROUNDING = 1e-3  # label values may be stored as floating-point numbers this far off
 
@@ -45,11 +47,16 @@ class Volume:
         array: (I, J, K).
         affine: (4, 4), float64, from voxel to RAS mm.
         path: the file it came from, for error sentences.
+        header: of a NIfTI or Analyze file, as it stands there, so that a result can state its place in the same words;
+            None for volumes that came from other formats or were moved since.
+        findings: what a person should know of how the file was understood.
     """
 
     array: np.ndarray
     affine: np.ndarray
     path: str = ""
+    header: Any = None
+    findings: tuple[Finding, ...] = ()
 
     @property
     def spacing(self) -> tuple[float, float, float]:
@@ -74,10 +81,9 @@ def read_volume(path: str | Path) -> Volume:
         UserError: the file is missing, damaged or truncated, is no single 3-D volume of finite real
             numbers, is constant, or its affine or spacing makes no sense.
     """
-    array, affine = volume_reading.load(path)
-    _check_affine(path, affine)
+    file = _load(path)
     with np.errstate(over="ignore"):
-        array = np.ascontiguousarray(array, dtype=np.float32)
+        array = np.ascontiguousarray(file.array, dtype=np.float32)
     not_finite = array.size - int(np.isfinite(array).sum())
     if not_finite:
         raise UserError(
@@ -86,19 +92,31 @@ def read_volume(path: str | Path) -> Volume:
         )
     if array.min() == array.max():
         raise UserError(f"{path} has the value {array.flat[0]:g} in every voxel; expected a scan; check the export.")
-    return Volume(array, affine, str(path))
+    return Volume(array, file.affine, str(path), file.header, file.findings)
+
+
+def _load(path: str | Path) -> volume_reading.LoadedFile:
+    file = volume_reading.load(path)
+    check_affine(str(path), file.array.shape, file.affine)
+    return file
 
 
 def read_mask(path: str | Path) -> Volume:
     """Read a brain mask as bool: every voxel that is not 0 is brain.
 
     Raises:
-        UserError: as `read_volume`, and when the mask is empty.
+        UserError: as `read_volume`, and when the mask is empty or soft.
     """
-    values = read_label_values(path)
-    if not values.array.any():
+    file = _load(path)
+    if file.array.dtype.kind == "f" and not _are_whole(file.array).all():
+        found = file.array[~_are_whole(file.array)]
+        raise UserError(
+            f"{path} is no mask of yes and no: {found.size:,} voxels hold values such as {found[0]:.3g}; expected 0 "
+            "outside the brain and 1 inside; cut it at a threshold (0.5 for a map of probabilities) and save it again."
+        )
+    if not file.array.any():
         raise UserError(f"{path} is an empty mask; expected the brain's voxels to be 1; make the mask again.")
-    return Volume(values.array != 0, values.affine, values.path)
+    return Volume(np.abs(file.array) > ROUNDING, file.affine, str(path), file.header, file.findings)
 
 
 def read_label_values(path: str | Path) -> Volume:
@@ -107,18 +125,22 @@ def read_label_values(path: str | Path) -> Volume:
     Raises:
         UserError: as `read_volume` (constant maps are taken), and when values are not whole numbers.
     """
-    array, affine = volume_reading.load(path)
-    _check_affine(path, affine)
+    file = _load(path)
+    array = file.array
     if array.dtype.kind == "f":
-        with np.errstate(invalid="ignore", over="ignore"):
-            whole = np.isfinite(array) & (np.abs(array - np.rint(array)) <= ROUNDING) & (np.abs(array) < 2**31)
+        whole = _are_whole(array)
         if not whole.all():
             raise UserError(
                 f"{path} has {int((~whole).sum()):,} voxels that are not whole numbers; expected a label map; "
                 "was a scan or a probability map given in its place?"
             )
         array = np.rint(array)
-    return Volume(np.ascontiguousarray(array, dtype=np.int32), affine, str(path))
+    return Volume(np.ascontiguousarray(array, dtype=np.int32), file.affine, str(path), file.header, file.findings)
+
+
+def _are_whole(array: np.ndarray) -> np.ndarray:
+    with np.errstate(invalid="ignore", over="ignore"):
+        return np.isfinite(array) & (np.abs(array - np.rint(array)) <= ROUNDING) & (np.abs(array) < 2**31)
 
 
 def read_labels(path: str | Path) -> Volume:
@@ -139,23 +161,6 @@ def read_labels(path: str | Path) -> Volume:
     raise UserError(
         f"{path} has the label values {listed}; expected 0, 1, 2, 3 or iSeg's 0, 10, 150, 250; map the values first."
     )
-
-
-def _check_affine(path: str | Path, affine: np.ndarray) -> None:
-    if not np.isfinite(affine).all():
-        raise UserError(f"{path} has an affine with NaN or infinite entries; expected numbers; export it again.")
-    spacing = np.linalg.norm(affine[:3, :3], axis=0)
-    smallest, largest = SPACING_RANGE_MM
-    if spacing.min() < smallest or spacing.max() > largest:
-        raise UserError(
-            f"{path} has a spacing of {' × '.join(f'{side:g}' for side in spacing)} mm; expected {smallest:g} to "
-            f"{largest:g} mm a side; correct the voxel size (and its unit) in the header."
-        )
-    if abs(np.linalg.det(affine[:3, :3] / spacing)) < 0.1:  # 1 for axes at right angles
-        raise UserError(
-            f"{path} has an affine whose axes (nearly) fall together; expected three axes in space; "
-            "export the file again with its geometry."
-        )
 
 
 def have_same_grid(first: Volume, second: Volume) -> bool:

@@ -24,6 +24,7 @@ from model_core.evaluate import onto_grid_of
 from model_core.metrics import TissueScore, score_tissues
 from model_core.model_card import DEFAULT_WEIGHTS
 from model_core.tissues import TISSUES, Tissue
+from model_core.volume_faults import check_content
 from model_core.volumes import Volume, have_same_grid, read_labels, write_volume
 from model_core.weights import load_weights, window_of
 from model_core.worker_channel import Channel, ExchangeFolder
@@ -148,6 +149,7 @@ class Tasks:
         if self._loaded and self._loaded.key != key:
             self._release()
         if not self._loaded:
+            check_content(path)
             network, card = load_weights(path)
             window = window_of(path, card, network)
             self._loaded = LoadedNetwork(key, network.to(choose_device(device.name)), card, window)

@@ -133,7 +133,10 @@ BAD_SCANS = {
     "4-D": (lambda f, a: nifti(f / "a.nii", np.stack([a, a], -1)), r"4 dimensions \(12×10×8×2\); expected one 3-D"),
     "4-D nrrd": (lambda f, a: itk_of(f / "a.nrrd", sitk.Image([5, 6, 7, 2], sitk.sitkInt16)), "4 dimensions"),
     "2-D": (lambda f, a: nifti(f / "a.nii", a[..., 0]), "2 dimensions|3 dimensions"),
-    "one slice": (lambda f, a: nifti(f / "a.nii", a[..., :1]), "dimensions .*expected one 3-D volume"),
+    "one slice": (
+        lambda f, a: nifti(f / "a.nii", a[..., :1]),
+        r"has a single slice \(12×10×1 voxels\); expected a 3-D",
+    ),
     "no voxels": (lambda f, a: nifti(f / "a.nii", a, (DIM, "<4h", 3, 0, 10, 8)), "has no voxels|cannot be read"),
     "negative side": (lambda f, a: nifti(f / "a.nii", a, (DIM, "<4h", 3, -5, 10, 8)), "has no voxels|cannot be read"),
     "NaN": (lambda f, a: nifti(f / "a.nii", with_value(a, np.nan, np.nan)), "2 voxels that are NaN or infinite"),
