@@ -13,8 +13,8 @@ from scipy import ndimage
 from model_core.dataset_layouts import Subject, find_bids, find_iseg, find_plain, list_volumes, natural_order
 from model_core.errors import UserError
 from model_core.preprocessing import PreparedPair, prepare_pair
-from model_core.tissues import BACKGROUND, labels_from_values
-from model_core.volumes import Volume, read_label_values, read_mask, read_volume, resample
+from model_core.tissues import BACKGROUND
+from model_core.volumes import Volume, as_labels, read_label_values, read_mask, read_volume, resample
 
 __all__ = [
     "LabelledPair",
@@ -131,29 +131,19 @@ class LabelledPair:
 def read_subject_labels(subject: Subject) -> Volume:
     """Read a subject's label map as labels 0 to 3, on its own grid.
 
-    The file holds 0 to 3, iSeg's 0, 10, 150, 250, or FreeSurfer's values (aseg, aparc+aseg, wmparc). Cerebellum and
-    brain stem of FreeSurfer's maps become background, while the scans still show them.
+    The file's values mean what `read_labels` says; with FreeSurfer's, cerebellum and brain stem become background,
+    while the scans still show them.
 
     Raises:
         UserError: there is no label map, it cannot be read, or it holds other values.
     """
-    return _labels(_label_values(subject))
+    return as_labels(_label_values(subject))
 
 
 def _label_values(subject: Subject) -> Volume:
     if subject.labels is None:
         raise UserError(f"{subject.name} has no label map; expected one beside {subject.t1}; add it.")
     return read_label_values(subject.labels)
-
-
-def _labels(values: Volume) -> Volume:
-    try:
-        return Volume(labels_from_values(values.array), values.affine, values.path)
-    except ValueError as error:
-        raise UserError(
-            f"{values.path} has the unknown label values {error}; expected 0, 1, 2, 3, iSeg's 0, 10, 150, 250 or "
-            "FreeSurfer's; map them to one of these sets first."
-        ) from error
 
 
 def load_pair(subject: Subject) -> LabelledPair:
@@ -175,7 +165,7 @@ def prepare_subject(subject: Subject) -> tuple[PreparedPair, Volume, np.ndarray]
         UserError: a file is at fault, there are no labels, or labels and T1 do not lie over each other.
     """
     t1, t2, values = read_volume(subject.t1), read_volume(subject.t2), _label_values(subject)
-    labels = _labels(values)
+    labels = as_labels(values)
     prepared = _prepare(t1, t2, values, None if subject.mask is None else read_mask(subject.mask))
     on_grid = resample(labels, prepared.t1.shape, prepared.affine, order=0).array
     on_grid[~prepared.mask] = BACKGROUND.label

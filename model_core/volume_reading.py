@@ -77,6 +77,12 @@ def suffix_of(path: str | Path, suffixes: tuple[str, ...] = READABLE_SUFFIXES) -
     return max(found, key=len)
 
 
+def split_suffix(name: str) -> tuple[str, str]:
+    """Split a file name in stem and volume suffix (in lower case); the suffix is empty if it is no volume."""
+    suffix = max((suffix for suffix in READABLE_SUFFIXES if name.lower().endswith(suffix)), key=len, default="")
+    return name[: len(name) - len(suffix)], suffix
+
+
 def load(path: str | Path) -> LoadedFile:
     """Read one volume.
 

@@ -17,12 +17,13 @@ from scipy import ndimage
 from model_core import volume_reading
 from model_core.errors import UserError
 from model_core.findings import Finding
-from model_core.tissues import CLASSES
+from model_core.label_values import to_labels
 from model_core.volume_geometry import check_affine
 from model_core.volume_writing import check_can_write, replace_when_complete, write_volume
 
 __all__ = [
     "Volume",
+    "as_labels",
     "check_can_write",
     "have_same_grid",
     "read_label_values",
@@ -146,21 +147,19 @@ def _are_whole(array: np.ndarray) -> np.ndarray:
 def read_labels(path: str | Path) -> Volume:
     """Read a tissue label map as uint8 0, 1, 2, 3 (background, CSF, GM, WM).
 
-    Files hold these labels or iSeg's values 0, 10, 150, 250.
+    The values mean what the data set says (see label_values.py), else they are these labels, iSeg's 0, 10, 150, 250, or
+    FreeSurfer's (aseg, aparc+aseg, wmparc), whose cerebellum and brain stem become background.
 
     Raises:
-        UserError: as `read_label_values`, and when other values occur.
+        UserError: as `read_label_values`, and when values are unknown or their meaning is contradictory.
     """
-    values = read_label_values(path)
-    found = np.unique(values.array)
-    for known in ([tissue.label for tissue in CLASSES], [tissue.iseg_value for tissue in CLASSES]):
-        if np.isin(found, known).all():
-            labels = np.searchsorted(known, values.array).astype(np.uint8)
-            return Volume(labels, values.affine, values.path)
-    listed = ", ".join(str(value) for value in found[:8]) + (", …" if len(found) > 8 else "")
-    raise UserError(
-        f"{path} has the label values {listed}; expected 0, 1, 2, 3 or iSeg's 0, 10, 150, 250; map the values first."
-    )
+    return as_labels(read_label_values(path))
+
+
+def as_labels(values: Volume) -> Volume:
+    """Give the values that `read_label_values` read their meaning; see `read_labels`."""
+    labels, findings = to_labels(values.array, values.path)
+    return Volume(labels, values.affine, values.path, values.header, (*values.findings, *findings))
 
 
 def have_same_grid(first: Volume, second: Volume) -> bool:

@@ -240,7 +240,7 @@ def test_a_reference_with_unknown_labels_fails_with_a_way_out(two):
     manual = two.data / "derivatives" / "manual" / "sub-01" / "anat"
     manual.mkdir(parents=True)
     write_volume(manual / "sub-01_dseg.nii.gz", np.full((3, 3, 3), 77777, np.int32), np.eye(4))
-    with pytest.raises(UserError, match=r"unknown label values 77777.*--no-scores"):
+    with pytest.raises(UserError, match=r"label values 77777 \(unknown: 77777\).*--no-scores"):
         two.run("participant")
     two.run("participant", "--no-scores")
     assert two.is_complete("sub-01")
