@@ -37,7 +37,7 @@ from tqdm import tqdm
 from model_core.brain_extraction import TOOL_NAMES
 from model_core.cohort_files import HIDDEN_FOLDER, prepare_output
 from model_core.cohort_runs import DONE, ELSEWHERE, FAILED, STOPPED, UNCHANGED, Outcome, note_failure
-from model_core.cohort_subjects import Cohort, CohortSubject, choose_subjects, find_cohort
+from model_core.cohort_subjects import CHOICE, Cohort, CohortSubject, choose_subjects, describe_inputs, find_cohort
 from model_core.cohort_tasks import CohortSettings, Task, fingerprint_of, why_to_run
 from model_core.cohort_workers import plan_slots, run_locally, run_on_dask
 from model_core.command_line import run_command
@@ -53,7 +53,7 @@ STALE_SECONDS = 3600.0  # a stop file this old is of a command that was killed
 def main(arguments: Sequence[str] | None = None, program: Path | None = None) -> None:
     """Run the levels; see the top of this file. ``program`` takes segment.py's place in tests."""
     options = _parse(arguments)
-    cohort = find_cohort(options.bids, options.output)
+    cohort = find_cohort(options.bids, options.output, options.choose)
     subjects = choose_subjects(cohort, options.participant_label, options.session_label)
     if options.list_jobs:
         print("\n".join(_job_command(options, subject) for subject in subjects))
@@ -91,6 +91,14 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     for kind, what in (("participant", "these subjects"), ("session", "these sessions")):
         names = (f"--{kind}-label", f"--{kind}_label")
         add(*names, nargs="+", default=[], metavar="LABEL", help=f"{what} alone, with or without their prefix")
+    add(
+        "--choose",
+        nargs="+",
+        type=_choice,
+        default=[],
+        metavar="ENTITY",
+        help="of several scans of a session take those of acq-mprage, run-2, …",
+    )
     add("--weights", type=Path, default=DEFAULT_WEIGHTS, help="network weights, .safetensors (default: those shipped)")
     add("--step", type=int, default=DEFAULT_STEP, help="voxels between windows (default: %(default)s)")
     add("--device", default="auto", help="auto, cpu, cuda (all GPUs), cuda:1, … or mps (default: %(default)s)")
@@ -109,6 +117,12 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     options = parser.parse_intermixed_args(arguments)
     _check(parser, options)
     return options
+
+
+def _choice(text: str) -> str:
+    if not CHOICE.fullmatch(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no entity of a BIDS name; expected one like acq-mprage or run-2")
+    return text
 
 
 def _check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
@@ -146,8 +160,12 @@ def _check_once(options: argparse.Namespace) -> None:
 
 def _tell_of(cohort: Cohort, subjects: Sequence[CohortSubject]) -> None:
     print(f"T1/T2 pairs: {len(subjects)} of {len(cohort.subjects)}")
+    for subject in subjects:
+        print(f"{subject.name}: {describe_inputs(subject)}")
     for phrase in cohort.incomplete.values():
         print(f"Not segmented: {phrase}")
+    for sentence in cohort.unused:
+        print(f"Not used: {sentence}")
     for note in cohort.notes:
         print(f"Warning: {note}")
 
@@ -253,6 +271,7 @@ def _job_command(options: argparse.Namespace, subject: CohortSubject) -> str:
     for name in ("no_probabilities", "no_scores", "align_t2", "bias_correction", "raw"):
         parts += [f"--{name.replace('_', '-')}"] if getattr(options, name) else []
     parts += ["--skip", *options.skip] if options.skip else []
+    parts += ["--choose", *options.choose] if options.choose else []
     return shlex.join(parts)
 
 

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from model_core.cohort_subjects import DESCRIPTION_FILE, PROGRAM_NAME, CohortSubject
+from model_core.cohort_subjects import PROGRAM_NAME, CohortSubject
 from model_core.errors import UserError
+from model_core.label_values import DESCRIPTION_FILE
 from model_core.tissues import CLASSES, TISSUES, Tissue
 from model_core.volumes import replace_when_complete
 

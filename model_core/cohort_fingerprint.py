@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from model_core.cohort_files import PROGRAM_VERSION
-from model_core.dataset_layouts import split_name
 from model_core.errors import UserError
 from model_core.volume_faults import check_content
+from model_core.volume_reading import split_suffix
 
 _CHUNK = 1 << 20
 
@@ -77,11 +77,11 @@ def hash_file(path: Path) -> str:
         UserError: it cannot be read, or its content is not there.
     """
     check_content(path)
-    stem, suffix = split_name(path.name)
+    stem, suffix = split_suffix(path.name)
     parts = [path]
     if suffix and not suffix.startswith(".nii"):
         parts += sorted(
-            other for other in path.parent.glob("*") if split_name(other.name)[0] == stem and other.suffix != ".json"
+            other for other in path.parent.glob("*") if split_suffix(other.name)[0] == stem and other.suffix != ".json"
         )
     digest = hashlib.sha256()
     try:

@@ -155,5 +155,6 @@ def _description(task: Task, folder: Path) -> dict[str, Any]:
         "name": subject.name,
         "sources": {role: None if path is None else str(path) for role, path in scans.items()},
         "age_months": subject.age_months,
+        "notes": list(subject.notes),
         "made": datetime.now(UTC).isoformat(timespec="seconds"),
     }

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 from scipy import ndimage
 
-from model_core.dataset_layouts import Subject, find_bids, find_iseg, find_plain, list_volumes, natural_order
+from model_core.bids_layout import find_bids, looks_like_scan
+from model_core.dataset_layouts import Found, Subject, find_iseg, find_plain, list_volumes, natural_order
 from model_core.errors import UserError
 from model_core.preprocessing import PreparedPair, prepare_pair
 from model_core.tissues import BACKGROUND
@@ -44,18 +45,21 @@ class SubjectList(list[Subject]):
 
     Attributes:
         incomplete: for each pair of scans of which one is missing, a phrase that says which.
+        unused: sentences on files that look like scans and are not used, and why.
     """
 
-    def __init__(self, subjects: Sequence[Subject], incomplete: Sequence[str]) -> None:
+    def __init__(self, subjects: Sequence[Subject], incomplete: Sequence[str], unused: Sequence[str] = ()) -> None:
         super().__init__(subjects)
         self.incomplete = list(incomplete)
+        self.unused = list(unused)
 
 
 def find_subjects(folder: str | os.PathLike[str]) -> SubjectList:
     """Find the T1/T2 pairs below a folder, with their label maps where there are any.
 
     Three layouts are known, and may be mixed: iSeg-2017 and iSeg-2019, BIDS with segmentations in its derivatives,
-    and plain folders, one a subject. Files are not opened.
+    and plain folders, one a subject. Of several scans of a session the headers are read, else no file is opened. A
+    pair that is there twice, by links, is used once.
 
     Raises:
         UserError: the folder is missing or holds no complete pair.
@@ -64,11 +68,13 @@ def find_subjects(folder: str | os.PathLike[str]) -> SubjectList:
     if not folder.is_dir():
         raise UserError(f"{folder} is not a folder; expected one with T1/T2 pairs; check the path.")
     volumes = list_volumes(folder)
-    found = [entry for find in (find_iseg, find_bids, find_plain) for entry in find(folder, volumes)]
-    found.sort(key=lambda entry: natural_order(entry[0]))
+    found = Found(unused=[*volumes.unused, *name_unreadable(folder, volumes.others)])
+    for find in (find_iseg, find_bids, find_plain):
+        found.add(find(folder, volumes))
     subjects = SubjectList(
-        [subject for _, subject in found if isinstance(subject, Subject)],
-        [missing for _, missing in found if isinstance(missing, str)],
+        _without_twins(sorted(found.subjects, key=lambda subject: natural_order(Path(subject.name))), found),
+        sorted(found.incomplete.values(), key=lambda phrase: natural_order(Path(phrase))),
+        found.unused,
     )
     if not subjects:
         incomplete = f" ({'; '.join(subjects.incomplete[:5])})" if subjects.incomplete else ""
@@ -79,8 +85,27 @@ def find_subjects(folder: str | os.PathLike[str]) -> SubjectList:
     return subjects
 
 
+def name_unreadable(folder: Path, others: Sequence[Path]) -> list[str]:
+    """Say which files have the name of a scan and a suffix that cannot be read."""
+    return [
+        f"{path.relative_to(folder)} is not used, because its suffix is none that can be read; convert it to .nii.gz."
+        for path in others
+        if looks_like_scan(path)
+    ]
+
+
+def _without_twins(subjects: Sequence[Subject], found: Found) -> list[Subject]:
+    """Keep one of several subjects whose T1 and T2 are the same files, reached by links."""
+    first: dict[tuple[str, str], Subject] = {}
+    for subject in subjects:
+        files = os.path.realpath(subject.t1), os.path.realpath(subject.t2)
+        if (twin := first.setdefault(files, subject)) is not subject:
+            found.unused.append(f"{subject.name} is not used, because its scans are those of {twin.name}.")
+    return list(first.values())
+
+
 def describe_subjects(subjects: SubjectList) -> str:
-    """List the files of each subject, and name what is missing.
+    """List the files of each subject, and name what is missing and what is not used.
 
     Subjects with labels are numbered from 1, as :func:`leave_one_out` counts them once the others are left out.
     """
@@ -89,10 +114,12 @@ def describe_subjects(subjects: SubjectList) -> str:
         number += subject.labels is not None
         count = f"{number:>4}." if subject.labels else "    -"
         labels = f"labels {subject.labels.name}" if subject.labels else "no labels"
-        lines.append(f"{count} {subject.name}: {subject.t1.name}, {subject.t2.name}, {labels}")
+        mask = f", mask {subject.mask.name}" if subject.mask else ""
+        lines.append(f"{count} {subject.name}: {subject.t1.name}, {subject.t2.name}, {labels}{mask}")
+        lines += [f"      {note}" for note in subject.notes]
     if subjects.incomplete:
         lines += ["Incomplete, not used:", *(f"    - {missing}" for missing in subjects.incomplete)]
-    return "\n".join(lines)
+    return "\n".join([*lines, *subjects.unused])
 
 
 def leave_one_out(subjects: Sequence[Subject], n: int) -> tuple[list[Subject], list[Subject]]:

@@ -13,21 +13,20 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
+from model_core.comparison import compare
 from model_core.datasets import PatchSampler, load_pair, prepare_subject
 from model_core.devices import available_cores, choose_device
 from model_core.distributed import started_together
 from model_core.errors import UserError
-from model_core.evaluate import onto_grid_of
 from model_core.experiments import Job
 from model_core.history import HISTORY_FILE, read_history
 from model_core.inference import Segmenter
 from model_core.job_lock import locked
-from model_core.metrics import score_tissues
 from model_core.preprocessing import PreparedPair
 from model_core.segmentation_job import Progress, Segmentation
 from model_core.stop_signals import stop_signals
 from model_core.training import TrainingStopped, train
-from model_core.volumes import Volume, have_same_grid, read_volume, replace_when_complete
+from model_core.volumes import Volume, read_volume, replace_when_complete
 from model_core.weights import load_weights
 
 RESULT_FILE, LOCK_FILE, TRAINING_FOLDER = "result.json", "lock.json", "training"
@@ -186,9 +185,7 @@ def _segment(
 
 
 def _score(prediction: Volume, reference: Volume) -> list[dict[str, Any]]:
-    if not have_same_grid(prediction, reference):
-        prediction = onto_grid_of(reference, prediction)
-    return [row.as_dict() for row in score_tissues(prediction.array, reference.array, reference.spacing)]
+    return [row.as_dict() for row in compare(prediction, reference).scores()]
 
 
 def _write_result(path: Path, job: Job, weights: Path, evaluations: list[dict[str, Any]]) -> None:

@@ -22,11 +22,11 @@ from model_core.volume_reading import split_suffix
 
 NAMES = {
     BACKGROUND: "background|bg|cerebellum|cbm|brain ?stem|bs|bone|skull|scalp|soft tissue|non ?brain|air|eyes?",
-    CSF: "csf|cerebro ?spinal fluid|e ?csf|extra ?(axial|ventricular|cerebral) csf|(lateral |third |fourth )?ventricles?"
-    "|ventricular csf|cerebro spinal fluid",
+    CSF: "csf|cerebro ?spinal fluid|e ?csf|extra ?(axial|ventricular|cerebral) csf|ventricular csf"
+    "|((lateral|third|fourth) )?ventricles?",
     GRAY_MATTER: "gm|c ?gm|d ?gm|s ?gm|((cortical|cerebral|deep|sub ?cortical) )?gr[ae]y matter|(cerebral )?cortex"
-    "|hippocamp(us|i)( and amygdalae?)?|amygdalae?|thalam(us|i)|basal ganglia|putamen|caudate( nucleus)?|(globus )?pallid"
-    "(um|us)|(nucleus )?accumbens( area)?",
+    "|hippocamp(us|i)( and amygdalae?)?|amygdalae?|thalam(us|i)|basal ganglia|putamen|caudate( nucleus)?"
+    "|(globus )?pallid(um|us)|(nucleus )?accumbens( area)?",
     WHITE_MATTER: "wm|((cerebral|un ?myelinated|myelinated) )?white matter|corpus callosum",
 }
 # The table of common image-derived labels in the BIDS specification: values of the column "mapping".
@@ -112,7 +112,8 @@ def to_labels(values: np.ndarray, path: str | Path) -> tuple[np.ndarray, list[Fi
             other = next(other for other in found if other not in known)
             raise UserError(
                 f"{path} has the label values {_list(found)}, of which {stated.source} calls {value} "
-                f"{stated.tissues[value].name} and does not explain {other}; expected the meaning of each; add it there."
+                f"{stated.tissues[value].name} and does not explain {other}; expected the meaning of each; add it "
+                "there."
             )
     return _look_up(values, found, usual), []
 
@@ -135,8 +136,8 @@ def _told(path: str | Path, stated: StatedValues, found: list[int]) -> Finding:
     listed = ", ".join(f"{value} {stated.tissues[value].name}" for value in found if value in stated.tissues and value)
     return Finding(
         "label-values",
-        f"The values of {path} were taken as {listed}, as {stated.source} has it; expected 1 CSF, 2 gray matter, 3 white "
-        "matter where nothing is said; check that it is right.",
+        f"The values of {path} were taken as {listed}, as {stated.source} has it; expected 1 CSF, 2 gray matter, 3 "
+        "white matter where nothing is said; check that it is right.",
     )
 
 
@@ -144,8 +145,8 @@ def _unknown(path: str | Path, found: list[int], unknown: object, stated: Stated
     unknown = _list(unknown) if isinstance(unknown, list) else unknown
     by = f"not explained by {stated.source}" if stated else "unknown"
     return UserError(
-        f"{path} has the label values {_list(found)} ({by}: {unknown}); expected 0, 1, 2, 3 or iSeg's 0, 10, 150, 250 or "
-        "FreeSurfer's, or a dseg.tsv that says what they are; map the values first."
+        f"{path} has the label values {_list(found)} ({by}: {unknown}); expected 0, 1, 2, 3 or iSeg's 0, 10, 150, 250 "
+        "or FreeSurfer's, or a dseg.tsv that says what they are; map the values first."
     )
 
 
@@ -174,8 +175,8 @@ def _from_segments(path: Path) -> StatedValues | None:
         named, coded = tissue_named(segment.get("Name", "")), _coded(segment.get("Tags", ""))
         if named and coded and named is not coded:
             raise UserError(
-                f"{path} has a segment that is named {segment['Name']!r} and coded as {coded.snomed_meaning!r}; expected "
-                "one tissue; correct its name or its terminology in the Segment Editor."
+                f"{path} has a segment that is named {segment['Name']!r} and coded as {coded.snomed_meaning!r}; "
+                "expected one tissue; correct its name or its terminology in the Segment Editor."
             )
         value = segment.get("LabelValue", "")
         if (tissue := named or coded) and value.isdecimal():
@@ -208,7 +209,7 @@ def _from_table(path: Path) -> StatedValues | None:
         fitting = []
         for table in sorted(folder.glob("*.tsv")):
             name = table.name.removesuffix(".tsv")
-            is_ours = name == stem or name.endswith("dseg") and set(name.split("_")) <= own | {"dseg"}
+            is_ours = name == stem or (name.endswith("dseg") and set(name.split("_")) <= own | {"dseg"})
             if is_ours and (stated := _read_table(table)):
                 fitting.append((len(name.split("_")) + (name == stem), stated))
         most = max((count for count, _ in fitting), default=0)
@@ -267,7 +268,6 @@ def made_by(folder: Path) -> list[str]:
 
 
 def is_numbered_unknown(path: Path) -> bool:
-    """Whether a map comes from a folder named after a program that numbers tissues in another order, and none says so."""
+    """Whether a folder is named after a program that numbers tissues in another order, and no file says so."""
     named = any(folder.name.lower().startswith(BIDS_ORDER_PROGRAMS) for folder in path.absolute().parents)
     return named and "_desc-" not in path.name and stated_values(path) is None
-

@@ -35,13 +35,13 @@ from tqdm import tqdm
 
 from model_core.brain_extraction import AUTO, TOOL_NAMES
 from model_core.command_line import run_command
+from model_core.comparison import check_overlap, compare
 from model_core.devices import choose_device
 from model_core.errors import UserError
-from model_core.evaluate import onto_grid_of
 from model_core.findings import Finding
 from model_core.inference import Segmenter
 from model_core.memory import check_can_prepare, fit_memory, gigabytes
-from model_core.metrics import TissueScore, score_tissues, tissue_volumes
+from model_core.metrics import TissueScore, tissue_volumes
 from model_core.model_card import DEFAULT_WEIGHTS
 from model_core.preprocessing import PreparedPair, prepare_pair
 from model_core.quality import OLDEST_MONTHS, check_result, check_scans
@@ -54,7 +54,6 @@ from model_core.tissues import CLASSES
 from model_core.volume_faults import check_content
 from model_core.volumes import (
     Volume,
-    have_same_grid,
     read_labels,
     read_mask,
     read_volume,
@@ -92,7 +91,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     warnings = [finding for volume in (t1, t2, mask, reference) if volume for finding in volume.findings]
     warnings += check_scans(seen_t1, seen_t2, pair)
     if reference is not None:
-        onto_grid_of(reference, Volume(pair.grid.brain.astype(np.uint8), t1.affine, t1.path))  # or says what is wrong
+        check_overlap(t1, reference)
     drawn = reference if raw is None or reference is None else raw.from_given(reference)
     how = "interpolated" if pair.grid.is_interpolated else "only reoriented and cropped"
     print(f"Network grid: {'×'.join(map(str, pair.t1.shape))} voxels at 1 mm, {how}", flush=True)
@@ -262,12 +261,10 @@ def _score(labels: Volume, reference: Volume | None) -> list[TissueScore]:
     """Score on the reference's own grid; no rows without a reference."""
     if reference is None:
         return []
-    if not have_same_grid(labels, reference):
-        labels = onto_grid_of(reference, labels)
-        print(
-            f"For the scores the labels are resampled (nearest neighbour) onto the reference: {reference.description}."
-        )
-    return score_tissues(labels.array, reference.array, reference.spacing)
+    compared = compare(labels, reference)
+    for sentence in compared.sentences:
+        print(sentence)
+    return compared.scores()
 
 
 def _write(options: argparse.Namespace, t1: Volume, labels: np.ndarray, probabilities: np.ndarray | None) -> None:

@@ -106,12 +106,23 @@ def shape_of(path: str | Path) -> tuple[int, int, int]:
     Raises:
         UserError: as `load`, for what the header shows.
     """
+    return grid_of(path)[0]
+
+
+def grid_of(path: str | Path) -> tuple[tuple[int, int, int], np.ndarray]:
+    """Return the shape (I, J, K) and the affine (4, 4) that the header of a volume states; no voxel is read.
+
+    Raises:
+        UserError: as `load`, for what the header shows.
+    """
     _check_is_file(path)
     suffix = suffix_of(path)
     with _told_in_a_sentence(path, suffix):
-        return (
-            _read_itk_header(Path(path))[1] if suffix in ITK_SUFFIXES else _read_nifti_header(Path(path), suffix).shape
-        )
+        if suffix in ITK_SUFFIXES:
+            reader, shape = _read_itk_header(Path(path))
+            return shape, _itk_affine(reader)
+        file = _read_nifti_header(Path(path), suffix)
+        return file.shape, nifti_affine(file.header, file.shape, str(path))[0]
 
 
 @contextlib.contextmanager
@@ -313,10 +324,14 @@ def _load_itk(path: Path) -> LoadedFile:
     with silent_libraries():
         image = reader.Execute()
     array = sitk.GetArrayFromImage(image).T.reshape(shape)
+    return LoadedFile(array, _itk_affine(image))
 
+
+def _itk_affine(image: sitk.Image | sitk.ImageFileReader) -> np.ndarray:
+    """The affine (4, 4) to RAS mm of an image, or of a file whose header was read."""
     dimension = image.GetDimension()
     direction = np.reshape(image.GetDirection(), (dimension, dimension))[:3, :3]
     affine = np.eye(4)
     affine[:3, :3] = direction * np.asarray(image.GetSpacing()[:3])
     affine[:3, 3] = image.GetOrigin()[:3]
-    return LoadedFile(array, LPS_TO_RAS @ affine)
+    return LPS_TO_RAS @ affine

@@ -37,6 +37,7 @@ __all__ = [
 ]
 
 SAME_GRID_TOLERANCE = 0.01  # of a voxel: rounding of affines in file headers stays far below
+SMALLEST_EXTENT_MM, FEWEST_SLICES = 60.0, 20  # of a scan that is taken where there are several
 ROUNDING = 1e-3  # label values may be stored as floating-point numbers this far off
 
 
@@ -100,6 +101,21 @@ def _load(path: str | Path) -> volume_reading.LoadedFile:
     file = volume_reading.load(path)
     check_affine(str(path), file.array.shape, file.affine)
     return file
+
+
+def explain_unusable(path: str | Path) -> str:
+    """Say by the header alone why a scan cannot be segmented; empty where nothing speaks against it."""
+    try:
+        shape, affine = volume_reading.grid_of(path)
+        check_affine(str(path), shape, affine)
+    except UserError as error:
+        return str(error).removeprefix(f"{path} ").split(";")[0]
+    extent = np.linalg.norm(affine[:3, :3], axis=0) * shape
+    if extent.min() < SMALLEST_EXTENT_MM:
+        return f"covers {' × '.join(f'{side:.0f}' for side in extent)} mm only"
+    if len(shape) == 3 and min(shape) < FEWEST_SLICES:
+        return f"has {min(shape)} slices only"
+    return ""
 
 
 def read_mask(path: str | Path) -> Volume:

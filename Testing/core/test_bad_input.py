@@ -219,7 +219,10 @@ def test_a_header_that_lies_takes_no_memory(tmp_path, noise):
 
 def test_label_maps_with_other_values_are_refused(tmp_path, noise):
     for values, words in [
-        (np.array([0, 1, 2, 4], np.uint8), r"values 0, 1, 2, 4 \(unknown: 1\); expected 0, 1, 2, 3 or iSeg's 0, 10, 150, 250"),
+        (
+            np.array([0, 1, 2, 4], np.uint8),
+            r"values 0, 1, 2, 4 \(unknown: 1\); expected 0, 1, 2, 3 or iSeg's 0, 10, 150, 250",
+        ),
         (np.array([0, 1, 10, 150], np.uint8), r"values 0, 1, 10, 150 \("),
         (np.array([0, -1, 2, 3], np.int16), r"values -1, 0, 2, 3 \(unknown: -1"),
         (np.arange(100, 140, dtype=np.int16), r"100, 101, .*, 107, … \("),

@@ -14,7 +14,8 @@ from model_core.volumes import read_labels
 
 BIDS_ORDER = np.array([[[0, 1], [2, 3]]], np.uint8)  # background, gray matter, white matter, CSF
 OURS = np.array([[[0, 2], [3, 1]]], np.uint8)
-TABLE = "index\tname\tabbreviation\tmapping\n0\tBackground\tBG\t0\n1\tGray Matter\tGM\t1\n2\tWhite Matter\tWM\t2\n3\tCSF\tCSF\t3\n"
+TABLE = "index\tname\tabbreviation\tmapping\n0\tBackground\tBG\t0\n1\tGray Matter\tGM\t1\n"
+TABLE += "2\tWhite Matter\tWM\t2\n3\tCSF\tCSF\t3\n"
 
 
 def save(path, values=BIDS_ORDER):
@@ -61,7 +62,12 @@ def test_a_table_beside_the_map_or_above_it_says_what_its_values_are(tmp_path, t
 
 @pytest.mark.parametrize(
     "table",
-    ["sub-01/anat/sub-01_run-2_dseg.tsv", "sub-01/anat/sub-01_desc-aseg_dseg.tsv", "sub-02/dseg.tsv", "participants.tsv"],
+    [
+        "sub-01/anat/sub-01_run-2_dseg.tsv",
+        "sub-01/anat/sub-01_desc-aseg_dseg.tsv",
+        "sub-02/dseg.tsv",
+        "participants.tsv",
+    ],
 )
 def test_tables_of_other_maps_say_nothing_of_this_one(tmp_path, table):
     path = save(tmp_path / MAP)
@@ -117,7 +123,9 @@ def test_two_that_contradict_each_other_are_told(tmp_path):
     path = save(tmp_path / MAP)
     write(tmp_path / "derivatives/manual/dataset_description.json", '{"GeneratedBy": [{"Name": "fMRIPrep"}]}')
     write(tmp_path / "derivatives/manual/dseg.tsv", "index\tname\n1\tCSF\n2\tGM\n3\tWM\n")
-    with pytest.raises(UserError, match=r"stated twice and otherwise: 1 is CSF in .*dseg.tsv and Gray matter in .*fMRIP"):
+    with pytest.raises(
+        UserError, match=r"stated twice and otherwise: 1 is CSF in .*dseg.tsv and Gray matter in .*fMRIP"
+    ):
         read_labels(path)
 
 
@@ -140,7 +148,10 @@ def test_a_table_of_many_structures_as_of_newborn_atlases(tmp_path):
 
 
 def test_a_table_of_freesurfers_names_agrees_with_its_values(tmp_path):
-    write(tmp_path / "dseg.tsv", "index\tname\n2\tLeft-Cerebral-White-Matter\n3\tLeft-Cerebral-Cortex\n14\t3rd-Ventricle\n")
+    write(
+        tmp_path / "dseg.tsv",
+        "index\tname\n2\tLeft-Cerebral-White-Matter\n3\tLeft-Cerebral-Cortex\n14\t3rd-Ventricle\n",
+    )
     path = save(tmp_path / "reference.nii.gz", np.array([[[0, 2], [3, 14]]], np.uint8))
     check(path, np.array([[[0, 3], [2, 1]]]))
 
