@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from model_core.volume_reading import split_suffix
+from model_core.volume_suffixes import split_suffix
 
 SCAN_SUFFIXES = ("T1w", "T2w")
 # Entities that a derivative has besides those of the image that it was made from.

@@ -10,7 +10,7 @@ from typing import Any
 from model_core.cohort_files import PROGRAM_VERSION
 from model_core.errors import UserError
 from model_core.volume_faults import check_content
-from model_core.volume_reading import split_suffix
+from model_core.volume_suffixes import split_suffix
 
 _CHUNK = 1 << 20
 

@@ -13,7 +13,7 @@ from model_core.dataset_layouts import Subject, list_volumes, natural_order
 from model_core.datasets import name_unreadable
 from model_core.errors import UserError
 from model_core.label_values import made_by
-from model_core.volume_reading import split_suffix
+from model_core.volume_suffixes import split_suffix
 
 PROGRAM_NAME = "InfantBrainSeg"
 NAME = re.compile(r"sub-(?P<participant>[^_]+)(_ses-(?P<session>[^_]+))?")

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from model_core.volume_reading import split_suffix
+from model_core.volume_suffixes import split_suffix
 
 ISEG_NAME = re.compile(r"(subject-\d+)-(T1|T2|label)", re.IGNORECASE)
 PLAIN_NAMES = {

@@ -18,7 +18,7 @@ from model_core.errors import UserError
 from model_core.findings import Finding
 from model_core.text_tables import read_rows, read_text
 from model_core.tissues import BACKGROUND, CSF, GRAY_MATTER, TISSUES, WHITE_MATTER, Tissue, labels_from_values
-from model_core.volume_reading import split_suffix
+from model_core.volume_suffixes import split_suffix
 
 NAMES = {
     BACKGROUND: "background|bg|cerebellum|cbm|brain ?stem|bs|bone|skull|scalp|soft tissue|non ?brain|air|eyes?",

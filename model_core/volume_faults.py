@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import math
 import os
 import re
 import zlib
@@ -16,6 +17,7 @@ POINTERS = {
     re.compile(rb"version https://git-lfs\.github\.com/spec/"): "git lfs pull --include",
 }
 LARGEST_POINTER_BYTES = 32_768
+MAX_VOXELS = 800**3  # 0.25 mm over a head; more than that is a damaged header, not a brain scan
 GZIP_MAGIC = b"\x1f\x8b"
 NIFTI_HEADER_SIZES = (348, 540)
 # Endings of files that hold volumes which have to be unpacked or converted first, and by what.
@@ -109,3 +111,56 @@ def wrongly_packed(path: Path) -> None:
 def _is_nifti(beginning: bytes) -> bool:
     """Whether a file begins with the size of a NIfTI or Analyze header, in either byte order."""
     return any(int.from_bytes(beginning[:4], order) in NIFTI_HEADER_SIZES for order in ("little", "big"))
+
+
+def check_is_file(path: str | Path) -> None:
+    """Refuse what is no file with a content.
+
+    Raises:
+        UserError: a folder, nothing, a content that was not fetched, or an empty file.
+    """
+    if os.path.isdir(path):
+        raise UserError(f"{path} is a folder; expected a volume file; name the file inside it.")
+    check_content(path)
+    if not os.path.exists(path):
+        raise UserError(f"{path} does not exist; expected a volume file; check the path.")
+    if os.path.getsize(path) == 0:
+        raise UserError(f"{path} is empty (0 bytes); expected a volume; copy or export the file again.")
+
+
+def check_shape_and_type(path: Path, shape: tuple[int, ...], type_name: str, is_real: bool) -> tuple[int, int, int]:
+    """Return the shape without trailing ones.
+
+    Args:
+        path: of the file, for the sentence.
+        shape: that its header promises.
+        type_name: of its voxels.
+        is_real: whether these are real numbers.
+
+    Raises:
+        UserError: this is no scan of one brain.
+    """
+    while len(shape) > 3 and shape[-1] == 1:
+        shape = shape[:-1]
+    sides = "×".join(str(side) for side in shape)
+    if len(shape) == 3 and 1 in shape:
+        raise UserError(
+            f"{path} has a single slice ({sides} voxels); expected a 3-D volume; choose the 3-D scan of this "
+            "examination."
+        )
+    if len(shape) != 3:
+        raise UserError(
+            f"{path} has {len(shape)} dimensions ({sides}); expected one 3-D volume; extract a single volume from it."
+        )
+    if min(shape) < 1:
+        raise UserError(f"{path} has no voxels ({sides}); expected a 3-D volume; copy or export the file again.")
+    if math.prod(shape) > MAX_VOXELS:
+        raise UserError(
+            f"{path} claims {sides} voxels; expected at most {MAX_VOXELS:,}; crop the scan, or export it again."
+        )
+    if not is_real:
+        raise UserError(
+            f"{path} holds {type_name} voxels; expected one real number a voxel (gray values or labels); "
+            "convert it to a scalar volume."
+        )
+    return shape

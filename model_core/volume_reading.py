@@ -27,15 +27,17 @@ from nibabel.spm99analyze import Spm99AnalyzeHeader
 from model_core.errors import UserError
 from model_core.findings import Finding
 from model_core.itk_headers import DEFLATE_BEST_RATIO, read_text_header
-from model_core.volume_faults import check_content, half_missing, truncated, unknown_suffix, wrongly_packed
+from model_core.volume_faults import (
+    check_content,
+    check_is_file,
+    check_shape_and_type,
+    half_missing,
+    truncated,
+    wrongly_packed,
+)
 from model_core.volume_geometry import nifti_affine
+from model_core.volume_suffixes import ITK_SUFFIXES, NIFTI_SUFFIXES, suffix_of
 
-NIFTI_SUFFIXES = (".nii", ".nii.gz")
-PAIR_SUFFIXES = (".hdr", ".img", ".hdr.gz", ".img.gz")
-ITK_SUFFIXES = (".nrrd", ".nhdr", ".mha", ".mhd")
-READABLE_SUFFIXES = (*NIFTI_SUFFIXES, *PAIR_SUFFIXES, *ITK_SUFFIXES)
-
-MAX_VOXELS = 800**3  # 0.25 mm over a head; more than that is a damaged header, not a brain scan
 LARGEST_TAIL_BYTES = 64 << 20  # that may follow the voxels in a packed file
 
 # NIfTI-1 pairs and Analyze share the suffixes; the order is nibabel's own: the more telling header first.
@@ -64,25 +66,6 @@ class LoadedFile:
     findings: tuple[Finding, ...] = ()
 
 
-def suffix_of(path: str | Path, suffixes: tuple[str, ...] = READABLE_SUFFIXES) -> str:
-    """Return the volume suffix of a path in lower case, ``.nii.gz`` and the like as one.
-
-    Raises:
-        UserError: the path ends in none of ``suffixes``.
-    """
-    name = Path(path).name.lower()
-    found = [suffix for suffix in suffixes if name.endswith(suffix) and len(name) > len(suffix)]
-    if not found:
-        raise unknown_suffix(path, suffixes)
-    return max(found, key=len)
-
-
-def split_suffix(name: str) -> tuple[str, str]:
-    """Split a file name in stem and volume suffix (in lower case); the suffix is empty if it is no volume."""
-    suffix = max((suffix for suffix in READABLE_SUFFIXES if name.lower().endswith(suffix)), key=len, default="")
-    return name[: len(name) - len(suffix)], suffix
-
-
 def load(path: str | Path) -> LoadedFile:
     """Read one volume.
 
@@ -94,7 +77,7 @@ def load(path: str | Path) -> LoadedFile:
     Raises:
         UserError: missing, unreadable, truncated, not three-dimensional, not real-valued.
     """
-    _check_is_file(path)
+    check_is_file(path)
     suffix = suffix_of(path)
     with _told_in_a_sentence(path, suffix):
         return _load_itk(Path(path)) if suffix in ITK_SUFFIXES else _load_nibabel(Path(path), suffix)
@@ -115,7 +98,7 @@ def grid_of(path: str | Path) -> tuple[tuple[int, int, int], np.ndarray]:
     Raises:
         UserError: as `load`, for what the header shows.
     """
-    _check_is_file(path)
+    check_is_file(path)
     suffix = suffix_of(path)
     with _told_in_a_sentence(path, suffix):
         if suffix in ITK_SUFFIXES:
@@ -138,44 +121,6 @@ def _told_in_a_sentence(path: str | Path, suffix: str) -> Iterator[None]:
         raise UserError(
             f"{path} cannot be read ({reason}); expected a complete {suffix} volume; copy or export the file again."
         ) from error
-
-
-def _check_is_file(path: str | Path) -> None:
-    if os.path.isdir(path):
-        raise UserError(f"{path} is a folder; expected a volume file; name the file inside it.")
-    check_content(path)
-    if not os.path.exists(path):
-        raise UserError(f"{path} does not exist; expected a volume file; check the path.")
-    if os.path.getsize(path) == 0:
-        raise UserError(f"{path} is empty (0 bytes); expected a volume; copy or export the file again.")
-
-
-def _check_shape_and_type(path: Path, shape: tuple[int, ...], type_name: str, is_real: bool) -> tuple[int, int, int]:
-    """Return the shape without trailing ones, or say why this is no scan of one brain."""
-    while len(shape) > 3 and shape[-1] == 1:
-        shape = shape[:-1]
-    sides = "×".join(str(side) for side in shape)
-    if len(shape) == 3 and 1 in shape:
-        raise UserError(
-            f"{path} has a single slice ({sides} voxels); expected a 3-D volume; choose the 3-D scan of this "
-            "examination."
-        )
-    if len(shape) != 3:
-        raise UserError(
-            f"{path} has {len(shape)} dimensions ({sides}); expected one 3-D volume; extract a single volume from it."
-        )
-    if min(shape) < 1:
-        raise UserError(f"{path} has no voxels ({sides}); expected a 3-D volume; copy or export the file again.")
-    if math.prod(shape) > MAX_VOXELS:
-        raise UserError(
-            f"{path} claims {sides} voxels; expected at most {MAX_VOXELS:,}; crop the scan, or export it again."
-        )
-    if not is_real:
-        raise UserError(
-            f"{path} holds {type_name} voxels; expected one real number a voxel (gray values or labels); "
-            "convert it to a scalar volume."
-        )
-    return shape
 
 
 # ---- NIfTI and Analyze -------------------------------------------------------------------------------------
@@ -212,7 +157,7 @@ def _read_nifti_header(path: Path, suffix: str) -> _NiftiFile:
     data_type = header.get_data_dtype()
     is_real = data_type.fields is None and data_type.kind in "iuf"
     type_name = "RGB" if data_type.fields else str(data_type)
-    shape = _check_shape_and_type(header_path, tuple(int(side) for side in header.get_data_shape()), type_name, is_real)
+    shape = check_shape_and_type(header_path, tuple(int(side) for side in header.get_data_shape()), type_name, is_real)
     return _NiftiFile(header, as_it_stands, shape, image_path)
 
 
@@ -313,7 +258,7 @@ def _read_itk_header(path: Path) -> tuple[sitk.ImageFileReader, tuple[int, int, 
         reader.ReadImageInformation()
     type_name = sitk.GetPixelIDValueAsString(reader.GetPixelID())
     is_real = reader.GetNumberOfComponents() == 1 and "complex" not in type_name and "label" not in type_name
-    shape = _check_shape_and_type(path, tuple(int(side) for side in reader.GetSize()), type_name, is_real)
+    shape = check_shape_and_type(path, tuple(int(side) for side in reader.GetSize()), type_name, is_real)
     bytes_a_voxel = sitk.Image([1, 1], reader.GetPixelID()).GetSizeOfPixelComponent()
     header.check_holds(math.prod(shape), bytes_a_voxel)
     return reader, shape

@@ -22,7 +22,8 @@ from model_core.errors import UserError
 from model_core.itk_headers import check_name
 from model_core.processes import start_of, this_machine
 from model_core.volume_geometry import analyze_like, copy_place
-from model_core.volume_reading import ITK_SUFFIXES, LPS_TO_RAS, NIFTI_SUFFIXES, load, silent_libraries, suffix_of
+from model_core.volume_reading import LPS_TO_RAS, load, silent_libraries
+from model_core.volume_suffixes import ITK_SUFFIXES, NIFTI_SUFFIXES, suffix_of
 
 if TYPE_CHECKING:
     from model_core.volumes import Volume

@@ -30,7 +30,7 @@ def test_rows_that_name_no_session_are_ambiguous_and_this_is_said(data):
     found, notes = ages(data)
     assert found == {"6mo": None, "19mo": None}
     assert len(notes) == 2
-    assert "gives sub-01, ses-19mo the ages 19 and 6; expected one; the age is not used" in notes[0]
+    assert "gives sub-01, ses-6mo the ages 19 and 6; expected one; the age is not used" in notes[0]
 
 
 def test_equal_rows_are_not_ambiguous_and_an_unknown_session_has_no_age(data):
