@@ -32,6 +32,7 @@ WRITABLE_SUFFIXES = (*NIFTI_SUFFIXES, ".hdr", ".img", *ITK_SUFFIXES)
 LARGEST_SHEAR = 1e-4  # cosine between two axes; rounding of float32 affines stays far below
 PARTIAL = ".partial-"  # temporary folders: this, the place, process and start of who writes, and a random end
 STALE_SECONDS = 86_400.0  # a temporary folder of another machine that was not touched for so long is of nobody
+NO_FSYNC = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP)  # of file systems that do not know it
 ALIGNED = 2  # NIfTI's code for coordinates aligned to another file: those of the T1 scan
 
 
@@ -128,6 +129,9 @@ def _flush_to_disk(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)  # some file systems tell of a full disk only here
+    except OSError as error:
+        if error.errno not in NO_FSYNC:
+            raise
     finally:
         os.close(descriptor)
 
