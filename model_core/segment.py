@@ -10,7 +10,7 @@ Examples::
     python model_core/segment.py --raw --t1 T1w.nii.gz --t2 T2w.nii.gz --output segmentation.nii.gz --report report.html
 
 The scans are skull-stripped (0 outside the brain) or come with --mask. With --raw they are as converted from DICOM:
-the bias is corrected, T2 aligned, and the brain extracted by HD-BET or SynthStrip if one is installed. The label map
+the bias is corrected, T2 aligned, and the brain extracted by SynthStrip or HD-BET if one is installed. The label map
 lies on T1's own grid, voxel by voxel: 0 background, 1 CSF, 2 gray matter, 3 white matter. Beside it a .json file says
 how it was made and holds the warnings of the checks, which are also printed. Files: NIfTI, Analyze, NRRD, MetaImage,
 by their suffix.
