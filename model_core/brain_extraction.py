@@ -129,9 +129,9 @@ def choose_tool(name: str) -> Tool:
     if name == AUTO:
         raise UserError(
             "No brain mask was given and neither HD-BET (hd-bet) nor SynthStrip (mri_synthstrip, nipreps-synthstrip, "
-            f"synthstrip-docker) is on the search path{_without_model()}; expected one of them, for the network has not "
-            "learned heads with their skull on; install SynthStrip, give a brain mask (--mask), or, if the scans are "
-            "stripped already, leave the extraction out (--skip brain-extraction)."
+            f"synthstrip-docker) is on the search path{_without_model()}; expected one of them, for the network has "
+            "not learned heads with their skull on; install SynthStrip, give a brain mask (--mask), or, if the scans "
+            "are stripped already, leave the extraction out (--skip brain-extraction)."
         )
     missing = _without_model() if wanted[0].name == "synthstrip" else ""
     raise UserError(

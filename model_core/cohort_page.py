@@ -162,7 +162,7 @@ def _number(value: float | None, digits: int) -> str:
 def _figure(row: Row) -> str:
     name = html.escape(row.name)
     flag = ' <span class="warn">to look at</span>' if row.outliers or row.warnings else ""
-    report = f' <a href="{quote(row.report)}">steps</a>' if row.report else ""
+    report = f' <a href="{quote(row.report)}">report</a>' if row.report else ""
     inputs = f'<div class="soft">{html.escape(row.inputs)}</div>'
     source = quote(row.picture)
     picture = f'<a href="{source}"><img loading="lazy" src="{source}" alt="Slices of {name}"></a>' if source else ""

@@ -107,7 +107,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     warnings += check_result(Volume(labels, t1.affine, str(options.output)), options.age_months)
     rows = _score(Volume(labels, t1.affine, str(options.output)), reference)
-    _write(options, t1, labels, probabilities)
+    _write(options, t1, labels, probabilities, pair.grid.brain)
     volumes = tissue_volumes(labels, t1.spacing)
     if options.scores:
         write_scores(options, card, volumes, rows, stages)
@@ -198,6 +198,12 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--age-months", type=_age, metavar="AGE", help="age at the scan, 0 to 24, for the check of the volumes")
     add("--iseg-values", action="store_true", help="write 0, 10, 150, 250 as iSeg does, instead of 0, 1, 2, 3")
     add("--probabilities", type=Path, metavar="DIR", help="also write each class's probabilities into this folder")
+    add(
+        "--save-mask",
+        type=Path,
+        metavar="MASK",
+        help="also write the brain that was segmented, 0 and 1, on T1's own grid",
+    )
     add("--picture", type=Path, metavar="PNG", help="also draw slices of the scans, the labels and the reference")
     add("--reference", type=Path, help="label map taken as true: print scores against it")
     add("--scores", type=Path, metavar="JSON", help="also write volumes, scores and times")
@@ -267,9 +273,13 @@ def _score(labels: Volume, reference: Volume | None) -> list[TissueScore]:
     return compared.scores()
 
 
-def _write(options: argparse.Namespace, t1: Volume, labels: np.ndarray, probabilities: np.ndarray | None) -> None:
+def _write(
+    options: argparse.Namespace, t1: Volume, labels: np.ndarray, probabilities: np.ndarray | None, brain: np.ndarray
+) -> None:
     values = np.array([tissue.iseg_value if options.iseg_values else tissue.label for tissue in CLASSES], np.uint8)
     write_volume(options.output, values[labels], t1.affine, t1)
+    if options.save_mask:
+        write_volume(options.save_mask, brain, t1.affine, t1)
     if probabilities is not None:
         options.probabilities.mkdir(exist_ok=True)
         for path, channel in zip(probability_paths(options), probabilities, strict=True):

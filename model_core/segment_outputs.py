@@ -28,6 +28,7 @@ def check_paths(options: argparse.Namespace) -> None:
     """Find out before minutes of work that an output cannot be written or would replace an input."""
     outputs = {"--output": options.output, "--scores": options.scores, "--picture": options.picture}
     outputs |= {"the sidecar of --output": sidecar_path(options.output), "--report": options.report}
+    outputs |= {"--save-mask": options.save_mask}
     outputs |= {f"--probabilities ({path.name})": path for path in probability_paths(options)}
     if options.keep_intermediates:
         outputs |= {
@@ -45,6 +46,8 @@ def check_paths(options: argparse.Namespace) -> None:
             raise UserError(f"{option} names {path}, which {other} names, too; choose another name.")
     check_can_write(options.output)
     check_can_write(sidecar_path(options.output), (".json",))
+    if options.save_mask:
+        check_can_write(options.save_mask)
     if options.scores:
         check_can_write(options.scores, ())
     if options.report:
@@ -136,7 +139,7 @@ def tell(
     if rows:
         print(f"\n{format_scores(rows)}\n")
     written = [options.output, sidecar_path(options.output), *probability_paths(options)]
-    written += [options.scores, options.picture, options.report]
+    written += [options.save_mask, options.scores, options.picture, options.report]
     print("\n".join(f"Written: {path}" for path in written if path))
     for finding in warnings:
         print(f"Warning: {finding.sentence}")
