@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,7 @@ from scipy import ndimage
 from model_core.bids_layout import find_bids, looks_like_scan
 from model_core.dataset_layouts import Found, Subject, find_iseg, find_plain, list_volumes, natural_order
 from model_core.errors import UserError
+from model_core.findings import Finding
 from model_core.preprocessing import PreparedPair, prepare_pair
 from model_core.tissues import BACKGROUND
 from model_core.volumes import Volume, as_labels, read_label_values, read_mask, read_volume, resample
@@ -147,12 +148,14 @@ class LabelledPair:
         name: of the subject.
         t1, t2: float32 (D, H, W), 0 outside the brain, not standardised.
         labels: uint8 (D, H, W), 0 to 3.
+        findings: what a person should know of how the files were understood.
     """
 
     name: str
     t1: np.ndarray
     t2: np.ndarray
     labels: np.ndarray
+    findings: tuple[Finding, ...] = ()
 
 
 def read_subject_labels(subject: Subject) -> Volume:
@@ -175,8 +178,8 @@ def _label_values(subject: Subject) -> Volume:
 
 def load_pair(subject: Subject) -> LabelledPair:
     """Read one subject and bring it to the network grid, labels included; see :func:`prepare_subject`."""
-    prepared, _, labels_on_grid = prepare_subject(subject)
-    return LabelledPair(subject.name, prepared.t1, prepared.t2, labels_on_grid)
+    prepared, labels, labels_on_grid = prepare_subject(subject)
+    return LabelledPair(subject.name, prepared.t1, prepared.t2, labels_on_grid, labels.findings)
 
 
 def prepare_subject(subject: Subject) -> tuple[PreparedPair, Volume, np.ndarray]:
@@ -186,7 +189,8 @@ def prepare_subject(subject: Subject) -> tuple[PreparedPair, Volume, np.ndarray]
     stem included) is taken as the brain.
 
     Returns:
-        The scans on the network grid; the labels 0 to 3 on their own grid; and on the network grid, uint8 (D, H, W).
+        The scans on the network grid; the labels 0 to 3 on their own grid, with the findings on all files; and on the
+        network grid, uint8 (D, H, W).
 
     Raises:
         UserError: a file is at fault, there are no labels, or labels and T1 do not lie over each other.
@@ -203,7 +207,7 @@ def prepare_subject(subject: Subject) -> tuple[PreparedPair, Volume, np.ndarray]
             f"{share:.0%} of the labels in {labels.path} ({labels.description}) lie in the brain of {t1.path} "
             f"({t1.description}); expected nearly all; check that both are of one scan and their affines."
         )
-    return prepared, labels, on_grid
+    return prepared, replace(labels, findings=(*t1.findings, *t2.findings, *labels.findings)), on_grid
 
 
 def _prepare(t1: Volume, t2: Volume, values: Volume, mask: Volume | None) -> PreparedPair:

@@ -113,6 +113,8 @@ def run_job(output: Path, job: Job, data: Path, on_start: Callable[[str], None] 
 def _train(output: Path, job: Job, data: Path, on_start: Callable[[str], None]) -> Path:
     on_start(f"trains on {len(job.training)} subjects")
     pairs = [load_pair(subject) for subject in job.training]
+    for finding in dict.fromkeys(finding for pair in pairs for finding in pair.findings):
+        on_start(f"is warned: {finding.sentence}")
     return train(
         job.settings,
         PatchSampler(pairs, window=job.settings.window, seed=job.settings.seed),

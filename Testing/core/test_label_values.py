@@ -204,3 +204,22 @@ def test_a_segment_of_two_tissues_is_told(tmp_path):
 def test_names_of_tissues(name, key):
     found = tissue_named(name)
     assert (found.key if found else None) == key
+
+
+def test_training_is_told_how_values_were_taken(tmp_path, capsys):
+    from model_core.train import load_pairs
+
+    labels = np.zeros((20, 22, 24), np.uint8)
+    labels[4:16, 4:18, 4:20] = 3
+    labels[6:14, 6:16, 6:18] = 1
+    labels[8:12, 8:14, 8:16] = 2
+    scan = np.where(labels > 0, 50 + np.arange(labels.size).reshape(labels.shape) % 90, 0).astype(np.int16)
+    for name, array in (("T1", scan), ("T2", scan.max() + 1 - scan), ("labels", labels)):
+        nibabel.save(nibabel.Nifti1Image(np.where(labels > 0, array, 0), np.eye(4)), tmp_path / f"{name}.nii.gz")
+    write(tmp_path / "dseg.tsv", TABLE)
+    files = [tmp_path / f"{name}.nii.gz" for name in ("T1", "T2", "labels")]
+    (pair,) = load_pairs([Subject("a", *files)], "training")
+    places = np.argwhere(pair.t1)
+    found = pair.labels[tuple(map(slice, places.min(axis=0), places.max(axis=0) + 1))]
+    assert np.array_equal(found, np.array([0, 2, 3, 1], np.uint8)[labels[4:16, 4:18, 4:20]])
+    assert "were taken as 1 Gray matter, 2 White matter, 3 CSF, as" in capsys.readouterr().out
