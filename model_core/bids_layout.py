@@ -36,6 +36,10 @@ class _Session:
     scans: dict[str, list[Path]] = field(default_factory=lambda: {suffix: [] for suffix in SCAN_SUFFIXES})
     not_chosen: list[Path] = field(default_factory=list)
 
+    def all_scans(self) -> list[Path]:
+        """Those chosen and not, of both suffixes."""
+        return [*(path for suffix in SCAN_SUFFIXES for path in self.scans[suffix]), *self.not_chosen]
+
 
 def find_bids(folder: Path, volumes: Iterable[Path], chosen: Sequence[str] = ()) -> Found:
     """Find ``sub-*/[ses-*/]anat/*_T1w`` and ``_T2w``, with a ``_dseg`` and a brain ``_mask``, mostly in derivatives.
@@ -72,8 +76,8 @@ def find_bids(folder: Path, volumes: Iterable[Path], chosen: Sequence[str] = ())
     for name, session in sessions.items():
         _sort_out(name, session, derived[entities_in(name)["sub"]], sessions, found, chosen)
     found.unused += _unclaimed(folder, derived, sessions)
-    used = {path.resolve() for subject in found.subjects for path in (subject.t1, subject.t2)}
-    if left := [path for path in processed if path.resolve() not in used]:
+    own = {path.resolve() for session in sessions.values() for path in session.all_scans()}
+    if left := [path for path in processed if path.resolve() not in own]:
         found.unused.append(
             f"{len(left)} T1w and T2w files in derivatives and sourcedata ({listed(left)}) are not used, because they "
             "are not the data set's own scans."
@@ -115,9 +119,8 @@ def _sort_out(
     t1s, t2s = (session.scans[suffix] for suffix in SCAN_SUFFIXES)
     if not (t1s and t2s):
         missing = [f"no {suffix}" for suffix in SCAN_SUFFIXES if not session.scans[suffix]]
-        there = [*t1s, *t2s, *session.not_chosen]
         phrase = f"{name}: {' and '.join(missing)}" + (" of those chosen" if session.not_chosen else "")
-        found.incomplete[name] = f"{phrase} beside {listed(there)}"
+        found.incomplete[name] = f"{phrase} beside {listed(session.all_scans())}"
         return
     subject = name.split("_")[0]
     alone = sum(other.split("_")[0] == subject for other in sessions) == 1
@@ -131,7 +134,7 @@ def _sort_out(
         return unnamed, faulty, not labels, len(t1.items() ^ t2.items()), *map(natural_order, pair)
 
     t1, t2 = min(product(t1s, t2s), key=rank)
-    left = [path for path in (*t1s, *t2s, *session.not_chosen) if path not in (t1, t2)]
+    left = [path for path in session.all_scans() if path not in (t1, t2)]
     if left:
         why = [f"{path.name}{f' ({faults[path]})' if faults.get(path) else ''}" for path in left]
         notes.append(f"{t1.name} and {t2.name} were taken of several scans; left aside: {', '.join(why)}")

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from model_core.cohort_files import HIDDEN_FOLDER, LOGS_FOLDER, ResultFiles, write_json
-from model_core.cohort_tasks import Task, check_untouched, fingerprint_of, move, publish, why_to_run
+from model_core.cohort_tasks import REFERENCE_NOTES, Task, check_untouched, fingerprint_of, move, publish, why_to_run
 from model_core.datasets import Subject, read_subject_labels
 from model_core.errors import UserError
 from model_core.job_lock import LockedError, locked
@@ -186,6 +186,7 @@ def _reference(task: Task, folder: Path) -> Path | None:
     except UserError as error:
         raise UserError(f"{error} Or leave references aside with --no-scores.") from error
     write_volume(folder / "reference.nii.gz", labels.array, labels.affine)
+    write_json(folder / REFERENCE_NOTES, {"notes": [finding.sentence for finding in labels.findings]})
     return folder / "reference.nii.gz"
 
 

@@ -17,6 +17,8 @@ from model_core.cohort_subjects import PROGRAM_NAME, CohortSubject
 from model_core.errors import UserError
 from model_core.tissues import TISSUES
 
+REFERENCE_NOTES = "reference.json"  # beside the reference as the child gets it: how its values were understood
+
 
 @dataclass(frozen=True)
 class CohortSettings:
@@ -190,6 +192,6 @@ def _description(task: Task, folder: Path) -> dict[str, Any]:
         "name": subject.name,
         "sources": {role: None if path is None else str(path) for role, path in scans.items()},
         "age_months": subject.age_months,
-        "notes": list(subject.notes),
+        "notes": [*subject.notes, *read_json(folder / REFERENCE_NOTES).get("notes", [])],
         "made": datetime.now(UTC).isoformat(timespec="seconds"),
     }

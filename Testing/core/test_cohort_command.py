@@ -284,6 +284,23 @@ def test_a_process_that_was_killed_is_named_and_memory_suggested(two):
     assert two.is_complete("sub-01")
 
 
+def test_the_sidecar_says_what_belongs_to_the_subject_and_how_its_reference_was_understood(two):
+    manual = two.data / "derivatives" / "manual" / "sub-01" / "anat"
+    manual.mkdir(parents=True)
+    write_volume(manual / "sub-01_dseg.nii.gz", np.arange(27, dtype=np.uint8).reshape(3, 3, 3) % 4, np.eye(4))
+    (manual.parents[1] / "dseg.tsv").write_text("index\tname\n1\tGM\n2\tWM\n3\tCSF\n")
+    (manual / "sub-01_run-7_desc-brain_mask.nii.gz").touch()
+    two.run()
+    sidecar = two.sidecar("sub-01")
+    assert sidecar["sources"]["reference"] == str(manual / "sub-01_dseg.nii.gz")
+    left, values = sidecar["notes"]
+    assert left == "left aside as its brain mask: sub-01_run-7_desc-brain_mask.nii.gz (it is of run-7)"
+    assert "were taken as 1 Gray matter, 2 White matter, 3 CSF, as" in values
+    assert left in (two.output / "index.html").read_text("utf-8")
+    rows = json.loads((two.output / "group.json").read_text("utf-8"))["subjects"]
+    assert "reference sub-01_dseg.nii.gz, no age; left aside as its brain mask" in rows[0]["inputs"]
+
+
 def test_a_reference_with_unknown_labels_fails_with_a_way_out(two):
     manual = two.data / "derivatives" / "manual" / "sub-01" / "anat"
     manual.mkdir(parents=True)
