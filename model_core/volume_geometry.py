@@ -7,6 +7,7 @@ their own way. So a result gets the very fields of its T1, and lies on T1 whoeve
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import nibabel
@@ -42,6 +43,8 @@ def nifti_affine(header: Any, shape: tuple[int, int, int], path: str) -> tuple[n
     """
     affine = np.asarray(header.get_best_affine(), dtype=np.float64)
     if not isinstance(header, Nifti1Header):
+        if (matrix := matrix_beside(path)) is not None:
+            return matrix, []
         return affine, [_not_stated(path, "an Analyze file, a format that has no place for it", affine)]
     unit, findings = _unit_of(header, affine, path)
     affine = unit @ affine
@@ -51,6 +54,16 @@ def nifti_affine(header: Any, shape: tuple[int, int, int], path: str) -> tuple[n
     elif min(codes) > 0:
         findings += _disagreement(affine, header, unit, shape, path)
     return affine, findings
+
+
+def matrix_beside(path: str) -> np.ndarray | None:
+    """The affine (4, 4) that SPM's matrix beside an Analyze file states; None where there is none such."""
+    if not Path(path).with_suffix(".mat").is_file():
+        return None
+    try:
+        return np.asarray(nibabel.load(path).affine, dtype=np.float64)
+    except Exception:  # another program's file of that suffix; scipy raises whatever it likes on it
+        return None
 
 
 def _unit_of(header: Any, affine: np.ndarray, path: str) -> tuple[np.ndarray, list[Finding]]:
@@ -168,17 +181,18 @@ def copy_place(source: Any, target: Any, affine: np.ndarray) -> None:
     target.set_xyzt_units("mm")
     if np.allclose(target.get_best_affine(), affine):
         return
-    # SPM's variant of Analyze names an origin, which ITK passes over: one form for the ones, one for the other.
+    # SPM's origin or matrix, which ITK passes over: one form for those who know them, the other one for ITK.
     target.set_sform(affine, 2)
-    target.set_qform(np.diag([-1.0, -1.0, 1.0, 1.0]) @ np.diag([*np.abs(np.diag(affine))[:3], 1.0]), 1)
+    target.set_qform(np.diag([*(-1, -1, 1) * np.abs(source["pixdim"][1:4]), 1.0]), 1)
 
 
-def analyze_like(source: AnalyzeHeader, array: np.ndarray) -> Any:
+def analyze_like(source: AnalyzeHeader, array: np.ndarray, matrix: np.ndarray | None) -> Any:
     """Make an Analyze image of an array with the place of another Analyze file.
 
     Args:
         source: header of that file.
         array: (I, J, K), of a type that the format knows.
+        matrix: (4, 4), its affine where that stands in SPM's matrix beside it, to be written beside the image, too.
     """
     image_class = next(
         image_class
@@ -191,4 +205,4 @@ def analyze_like(source: AnalyzeHeader, array: np.ndarray) -> Any:
     for field in ("pixdim", "orient", "origin"):
         if field in header:
             header[field] = source[field]
-    return image_class(array, None, header)
+    return image_class(array, matrix, header)

@@ -15,13 +15,12 @@ from typing import TYPE_CHECKING
 import nibabel
 import numpy as np
 import SimpleITK as sitk
-from nibabel.analyze import AnalyzeHeader
 from nibabel.nifti1 import Nifti1Header
 
 from model_core.errors import UserError
 from model_core.itk_headers import check_name
 from model_core.processes import start_of, this_machine
-from model_core.volume_geometry import analyze_like, copy_place
+from model_core.volume_geometry import analyze_like, copy_place, matrix_beside
 from model_core.volume_reading import LPS_TO_RAS, load, silent_libraries
 from model_core.volume_suffixes import ITK_SUFFIXES, NIFTI_SUFFIXES, suffix_of
 
@@ -166,14 +165,13 @@ def write_volume(path: str | Path, array: np.ndarray, affine: np.ndarray, like: 
         if suffix in ITK_SUFFIXES:
             _save_itk(path, temporary, array, affine, like)
         else:
-            _save_nifti(temporary, array, affine, None if like is None else like.header, suffix not in NIFTI_SUFFIXES)
+            _save_nifti(temporary, array, affine, like, is_pair=suffix not in NIFTI_SUFFIXES)
 
 
-def _save_nifti(
-    temporary: Path, array: np.ndarray, affine: np.ndarray, stated: AnalyzeHeader | None, is_pair: bool
-) -> None:
+def _save_nifti(temporary: Path, array: np.ndarray, affine: np.ndarray, like: Volume | None, *, is_pair: bool) -> None:
+    stated = None if like is None else like.header
     if is_pair and stated is not None and not isinstance(stated, Nifti1Header):
-        analyze_like(stated, array).to_filename(temporary)
+        analyze_like(stated, array, matrix_beside(like.path)).to_filename(temporary)
         return
     # Without an affine nibabel leaves the words of the header as they are.
     image = (nibabel.Nifti1Pair if is_pair else nibabel.Nifti1Image)(array, affine if stated is None else None)

@@ -168,6 +168,26 @@ def test_analyze_and_both_kinds_of_results(tmp_path, kind, origin):
     assert "right to left, from back to front" in finding.sentence
 
 
+@pytest.mark.parametrize("kind", [nibabel.Spm99AnalyzeImage, nibabel.Spm2AnalyzeImage])
+def test_analyze_with_spms_matrix_beside_it(tmp_path, kind):
+    nibabel.save(kind(SCAN, FORMS["flipped"]), tmp_path / "t1.hdr")
+    assert (tmp_path / "t1.mat").exists()
+    read = read_volume(tmp_path / "t1.img")
+    np.testing.assert_allclose(read.affine, FORMS["flipped"], atol=1e-5)
+    assert read.findings == ()
+    for result in write_on(tmp_path / "t1.hdr", "seg.nii.gz", "seg.hdr"):
+        assert np.array_equal(np.asarray(nibabel.load(result).dataobj), LABELS)
+        np.testing.assert_allclose(by_nibabel(result), by_nibabel(tmp_path / "t1.hdr"), atol=1e-4)
+        np.testing.assert_allclose(by_itk(result), by_itk(tmp_path / "t1.hdr"), atol=1e-4)
+
+
+def test_a_matrix_of_another_program_beside_analyze_is_passed_over(tmp_path):
+    nibabel.save(nibabel.AnalyzeImage(SCAN, None), tmp_path / "t1.hdr")
+    before = read_volume(tmp_path / "t1.hdr").affine
+    (tmp_path / "t1.mat").write_text("1 0 0 5\n0 1 0 0\n0 0 1 0\n0 0 0 1\n")
+    assert np.array_equal(read_volume(tmp_path / "t1.hdr").affine, before)
+
+
 # ---- NRRD and MetaImage ------------------------------------------------------------------------------------
 
 
