@@ -22,12 +22,12 @@ from model_core.volume_suffixes import split_suffix
 
 NAMES = {
     BACKGROUND: "background|bg|cerebellum|cbm|brain ?stem|bs|bone|skull|scalp|soft tissue|non ?brain|air|eyes?",
-    CSF: "csf|cerebro ?spinal fluid|e ?csf|extra ?(axial|ventricular|cerebral) csf|ventricular csf"
-    "|((lateral|third|fourth) )?ventricles?",
-    GRAY_MATTER: "gm|c ?gm|d ?gm|s ?gm|((cortical|cerebral|deep|sub ?cortical) )?gr[ae]y matter|(cerebral )?cortex"
-    "|hippocamp(us|i)( and amygdalae?)?|amygdalae?|thalam(us|i)|basal ganglia|putamen|caudate( nucleus)?"
-    "|(globus )?pallid(um|us)|(nucleus )?accumbens( area)?",
-    WHITE_MATTER: "wm|((cerebral|un ?myelinated|myelinated) )?white matter|corpus callosum",
+    CSF: "csf|cerebro ?spinal fluid|e ?csf|extra ?(axial|ventricular|cerebral) csf|ventricular csf|liquor"
+    "|brain cerebrospinal fluid pathway|((lateral|third|fourth) )?ventricles?",
+    GRAY_MATTER: "gm|gr[ae]y|c ?gm|d ?gm|s ?gm|((cortical|cerebral|deep|sub ?cortical) )?gr[ae]y matter"
+    "|(cerebral )?cortex|hippocamp(us|i)( and amygdalae?)?|amygdalae?|thalam(us|i)|basal ganglia|putamen"
+    "|caudate( nucleus)?|(globus )?pallid(um|us)|(nucleus )?accumbens( area)?",
+    WHITE_MATTER: "wm|white|((cerebral|un ?myelinated|myelinated) )?white matter|corpus callosum",
 }
 # The table of common image-derived labels in the BIDS specification: values of the column "mapping".
 BIDS_MAPPING = {

@@ -170,10 +170,10 @@ def prepare_pair(
     network_t1, share_of_brain = _sample(t1, brain, t1, grid)
     network_t2, share_of_t2 = _sample(t2, t2_region, t1, grid)
     network_mask = share_of_brain >= 0.5
-    holes = network_mask & (
-        _share(t1, brain & fill_cavities(t1.array != 0) & (t1.array == 0), t1, grid)
-        | _share(t2, t2_region & (t2.array == 0), t1, grid)
-    )
+    zeros = brain & (t1.array == 0)
+    if mask is not None and zeros.any():  # a mask may be wider than the brain, and zeros in its rim are outside
+        zeros &= fill_cavities(t1.array != 0)
+    holes = network_mask & (_share(t1, zeros, t1, grid) | _share(t2, t2_region & (t2.array == 0), t1, grid))
     if not network_mask.any():
         raise UserError(
             f"The brain in T1 ({t1.path}, {t1.description}) fills no voxel of 1 mm; expected that of a head; correct "

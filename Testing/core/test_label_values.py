@@ -195,6 +195,7 @@ def test_a_segment_of_two_tissues_is_told(tmp_path):
     ("name", "key"),
     [
         ("CSF", "csf"), ("Cerebrospinal fluid", "csf"), ("lateral ventricles", "csf"), ("eCSF", "csf"),
+        ("Liquor", "csf"), ("grey", "gm"),
         ("Gray Matter", "gm"), ("grey-matter", "gm"), ("cGM", "gm"), ("Right-Putamen", "gm"), ("cortex", "gm"),
         ("WM", "wm"), ("Left-Cerebral-White-Matter", "wm"), ("white_matter", "wm"),
         ("Brain-Stem", "background"), ("cerebellum", "background"),
