@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 
 from model_core.errors import UserError
-from model_core.text_tables import read_rows, read_text
+from model_core.text_files import read_json, read_rows
 from model_core.volume_faults import check_content
 
 MONTHS_PER_UNIT = {
@@ -122,8 +121,8 @@ def _unit_of(column: str, table: Path, bids: Path) -> str:
     """The unit that a JSON file states, else the one that BIDS recommends."""
     for path in (table.with_suffix(".json"), bids / ("sessions.json" if "sessions" in table.name else "_")):
         try:
-            unit = json.loads(read_text(path) or "")[column]["Units"]
-        except (ValueError, KeyError, TypeError, RecursionError):
+            unit = read_json(path)[column]["Units"]
+        except (KeyError, TypeError):
             continue
         if isinstance(unit, str):
             return unit

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +11,8 @@ from urllib.parse import quote
 from model_core.cohort_subjects import PROGRAM_NAME, CohortSubject
 from model_core.errors import UserError
 from model_core.label_values import DESCRIPTION_FILE
+from model_core.text_files import read_json, write_json, write_text
 from model_core.tissues import CLASSES, TISSUES, Tissue
-from model_core.volumes import replace_when_complete
 
 PROGRAM_VERSION = "0.1.0"  # of pyproject.toml; results of another version are made again
 BIDS_VERSION = "1.10.0"
@@ -163,7 +162,7 @@ def prepare_output(bids: Path, output: Path) -> None:
 def _describe_output(bids: Path, output: Path) -> dict[str, Any]:
     """What BIDS wants to be said of a derivative."""
     inside = output.is_relative_to(bids)
-    link = quote(Path(os.path.relpath(bids, output)).as_posix()) if inside else bids.as_uri()
+    link = quote(Path(os.path.relpath(bids, output)).as_posix(), errors="surrogateescape") if inside else bids.as_uri()
     raw = read_json(bids / DESCRIPTION_FILE)
     source = {"URL": link} | ({"DOI": raw["DatasetDOI"]} if isinstance(raw.get("DatasetDOI"), str) else {})
     return {
@@ -198,23 +197,3 @@ def describe_labels(bids: Path, subject: CohortSubject) -> dict[str, Any]:
     used = [subject.t1, subject.t2, *([subject.mask] if subject.mask else [])]
     uris = [f"bids:raw:{path.relative_to(bids).as_posix()}" for path in used]
     return {"Manual": False, "SpatialReference": uris[0], "Sources": uris}
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file; an empty one where the file is missing or damaged."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return content if isinstance(content, dict) else {}
-
-
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write a JSON file, complete or not at all; NaN is refused."""
-    write_text(path, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file, complete or not at all."""
-    with replace_when_complete(path) as temporary:
-        temporary.write_text(text, encoding="utf-8", errors="surrogateescape")

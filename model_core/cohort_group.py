@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from model_core.cohort_files import PROGRAM_VERSION, write_json, write_text
+from model_core.cohort_files import PROGRAM_VERSION
 from model_core.cohort_page import write_page
 from model_core.cohort_rows import (
     COMPLETE,
@@ -21,6 +21,7 @@ from model_core.cohort_rows import (
     mark_outliers,
 )
 from model_core.cohort_subjects import Cohort
+from model_core.text_files import write_json, write_text
 from model_core.tissues import TISSUES
 
 

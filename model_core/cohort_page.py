@@ -7,12 +7,13 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote as percent_encoded
 
-from model_core.cohort_files import LOGS_FOLDER, PROGRAM_VERSION, write_text
+from model_core.cohort_files import LOGS_FOLDER, PROGRAM_VERSION
 from model_core.cohort_plot import draw_volumes
 from model_core.cohort_rows import COMPLETE, FAILED, INCOMPLETE, OUTLIER_Z, PENDING, SCORES, Row
 from model_core.cohort_subjects import PROGRAM_NAME
+from model_core.text_files import write_text
 from model_core.tissues import TISSUES
 
 PAGE_FILE, PLOT_FILE = "index.html", Path("figures", "volumes.png")
@@ -119,10 +120,14 @@ def _sections(
     yield f'<h2>Pictures</h2><div class="gallery">{"".join(map(_figure, complete))}</div>'
 
 
+def _link(text: str) -> str:
+    return percent_encoded(text, errors="surrogateescape")
+
+
 def _unfinished(row: Row) -> str:
     if row.state == PENDING:
         return f"<li><b>{html.escape(row.name)}</b></li>"
-    log = f' <a href="{LOGS_FOLDER}/{quote(row.name)}.log">log</a>' if row.state == FAILED else ""
+    log = f' <a href="{LOGS_FOLDER}/{_link(row.name)}.log">log</a>' if row.state == FAILED else ""
     return f"<li><b>{html.escape(row.name)}</b> {html.escape(row.sentence)}{log}</li>"
 
 
@@ -141,7 +146,7 @@ def _table(rows: Sequence[Row]) -> str:
     body = []
     for row in rows:
         cells = [
-            f'<td data-value="{html.escape(row.name)}"><a href="#{quote(row.name)}">{html.escape(row.name)}</a></td>'
+            f'<td data-value="{html.escape(row.name)}"><a href="#{_link(row.name)}">{html.escape(row.name)}</a></td>'
         ]
         cells += [_number(value_of(row), digits) for digits, value_of in columns.values()]
         flags = [*row.outliers, *row.warnings]
@@ -162,8 +167,8 @@ def _number(value: float | None, digits: int) -> str:
 def _figure(row: Row) -> str:
     name = html.escape(row.name)
     flag = ' <span class="warn">to look at</span>' if row.outliers or row.warnings else ""
-    report = f' <a href="{quote(row.report)}">report</a>' if row.report else ""
+    report = f' <a href="{_link(row.report)}">report</a>' if row.report else ""
     inputs = f'<div class="soft">{html.escape(row.inputs)}</div>'
-    source = quote(row.picture)
+    source = _link(row.picture)
     picture = f'<a href="{source}"><img loading="lazy" src="{source}" alt="Slices of {name}"></a>' if source else ""
     return f'<figure id="{name}">{picture}<figcaption>{name}{report}{flag}{inputs}</figcaption></figure>'

@@ -9,8 +9,9 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from model_core.cohort_files import ResultFiles, read_json
+from model_core.cohort_files import ResultFiles
 from model_core.cohort_subjects import Cohort, CohortSubject, describe_inputs
+from model_core.text_files import read_json
 from model_core.tissues import TISSUES
 
 # Iglewicz and Hoaglin, How to Detect and Handle Outliers (1993): modified z scores beyond 3.5.

@@ -15,11 +15,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from model_core.cohort_files import HIDDEN_FOLDER, LOGS_FOLDER, ResultFiles, write_json
+from model_core.cohort_files import HIDDEN_FOLDER, LOGS_FOLDER, ResultFiles
 from model_core.cohort_tasks import REFERENCE_NOTES, Task, check_untouched, fingerprint_of, move, publish, why_to_run
 from model_core.datasets import Subject, read_subject_labels
 from model_core.errors import UserError
 from model_core.job_lock import LockedError, locked
+from model_core.text_files import write_json
 from model_core.volumes import write_volume
 
 SEGMENT = Path(__file__).with_name("segment.py")

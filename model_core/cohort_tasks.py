@@ -11,10 +11,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from model_core.cohort_files import HIDDEN_FOLDER, ResultFiles, describe_labels, read_json, write_json
+from model_core.cohort_files import HIDDEN_FOLDER, ResultFiles, describe_labels
 from model_core.cohort_fingerprint import explain_difference, hash_file, make_fingerprint
 from model_core.cohort_subjects import PROGRAM_NAME, CohortSubject
 from model_core.errors import UserError
+from model_core.text_files import read_json, write_json
 from model_core.tissues import TISSUES
 
 REFERENCE_NOTES = "reference.json"  # beside the reference as the child gets it: how its values were understood

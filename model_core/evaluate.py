@@ -14,7 +14,6 @@ has tissue beyond the reference's grid, that is extended by background, so that 
 from __future__ import annotations
 
 import argparse
-import json
 import platform
 import sys
 from collections.abc import Sequence
@@ -31,7 +30,8 @@ from model_core.command_line import run_command
 from model_core.comparison import Comparison, compare
 from model_core.findings import Finding
 from model_core.metrics import CONVENTIONS, TissueScore, format_scores
-from model_core.volumes import check_can_write, read_labels, replace_when_complete
+from model_core.text_files import write_json
+from model_core.volumes import check_can_write, read_labels
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -82,8 +82,7 @@ def _write_json(
             **{module.__name__: module.__version__ for module in (np, scipy, nibabel)},
         },
     }
-    with replace_when_complete(options.json) as temporary:
-        temporary.write_text(json.dumps(scores, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+    write_json(options.json, scores)
 
 
 if __name__ == "__main__":

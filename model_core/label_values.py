@@ -6,7 +6,6 @@ map, or above it), or by naming the program that made the map. What contradicts 
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -16,7 +15,7 @@ import numpy as np
 
 from model_core.errors import UserError
 from model_core.findings import Finding
-from model_core.text_tables import read_rows, read_text
+from model_core.text_files import read_json, read_rows
 from model_core.tissues import BACKGROUND, CSF, GRAY_MATTER, TISSUES, WHITE_MATTER, Tissue, labels_from_values
 from model_core.volume_suffixes import split_suffix
 
@@ -260,10 +259,10 @@ def _from_program(path: Path) -> StatedValues | None:
 def made_by(folder: Path) -> list[str]:
     """Names of the programs that a folder's dataset_description.json says that it was made by; empty for none."""
     try:
-        description = json.loads(read_text(folder / DESCRIPTION_FILE) or "{}")
+        description = read_json(folder / DESCRIPTION_FILE)
         entries = description.get("GeneratedBy") or [description.get("PipelineDescription")]
         return [str(entry["Name"]) for entry in entries if isinstance(entry, dict) and "Name" in entry]
-    except (ValueError, AttributeError, TypeError, RecursionError):
+    except (AttributeError, TypeError):
         return []
 
 

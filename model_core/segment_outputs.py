@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -18,8 +17,9 @@ from model_core.preprocessing import PreparedPair
 from model_core.raw_scans import STEPS, intermediate_paths
 from model_core.segmentation_job import Segmentation
 from model_core.sidecar import sidecar_path
+from model_core.text_files import printable, write_json
 from model_core.tissues import CLASSES, TISSUES
-from model_core.volumes import Volume, check_can_write, replace_when_complete, resample
+from model_core.volumes import Volume, check_can_write, resample
 
 INPUTS = ("t1", "t2", "mask", "reference", "weights")
 
@@ -104,8 +104,7 @@ def write_scores(
         "tissues": [row.as_dict() for row in rows],
         "conventions": CONVENTIONS,
     }
-    with replace_when_complete(options.scores) as temporary:
-        temporary.write_text(json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+    write_json(options.scores, report)
 
 
 def draw(
@@ -121,7 +120,15 @@ def draw(
         names = {tissue.key: tissue.key.upper() for tissue in TISSUES}
         subtitle += "    Dice  " + "   ".join(f"{names[row.tissue]} {row.dice:.3f}" for row in rows)
     on_grid = resample(reference, pair.t1.shape, pair.affine, order=0).array if reference is not None else None
-    draw_segmentation(path, pair.t1, pair.t2, segmentation.labels, on_grid, title=options.t1.name, subtitle=subtitle)
+    draw_segmentation(
+        path,
+        pair.t1,
+        pair.t2,
+        segmentation.labels,
+        on_grid,
+        title=printable(options.t1.name),
+        subtitle=printable(subtitle),
+    )
 
 
 def tell(

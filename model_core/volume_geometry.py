@@ -166,7 +166,7 @@ def copy_place(source: Any, target: Any, affine: np.ndarray) -> None:
 
     Args:
         source: header of that file, as it stands there: NIfTI or Analyze.
-        target: NIfTI-1 header of an image of the same shape; changed.
+        target: NIfTI header, of the source's version, of an image of the same shape; changed.
         affine: (4, 4), that nibabel's rules give the source, from voxel to RAS.
     """
     target["pixdim"][:4] = source["pixdim"][:4]

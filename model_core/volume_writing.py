@@ -16,6 +16,7 @@ import nibabel
 import numpy as np
 import SimpleITK as sitk
 from nibabel.nifti1 import Nifti1Header
+from nibabel.nifti2 import Nifti2Header
 
 from model_core.errors import UserError
 from model_core.itk_headers import check_name
@@ -142,8 +143,8 @@ def write_volume(path: str | Path, array: np.ndarray, affine: np.ndarray, like: 
     pair, since an Analyze file cannot hold an affine. The type of the array is kept (bool as uint8).
 
     With ``like`` the file states its place as that scan's file does, so that every reader, whichever of a header's
-    words it goes by, puts the two on each other: NIfTI gets its forms, codes, voxel size and unit; NRRD and MetaImage
-    the place where ITK, which alone reads them, sees that file; and .hdr/.img becomes Analyze where that file is.
+    words it goes by, puts the two on each other: NIfTI gets its version, forms, codes, voxel size and unit; NRRD and
+    MetaImage the place where ITK, which alone reads them, sees that file; and .hdr/.img becomes Analyze where that is.
 
     Args:
         path: ends in .nii, .nii.gz, .hdr or .img (a pair), .nrrd, .nhdr, .mha, .mhd (with .raw).
@@ -173,8 +174,11 @@ def _save_nifti(temporary: Path, array: np.ndarray, affine: np.ndarray, like: Vo
     if is_pair and stated is not None and not isinstance(stated, Nifti1Header):
         analyze_like(stated, array, matrix_beside(like.path)).to_filename(temporary)
         return
+    kinds = (nibabel.Nifti1Image, nibabel.Nifti1Pair)
+    if isinstance(stated, Nifti2Header):  # whose numbers have more digits than the first version holds
+        kinds = (nibabel.Nifti2Image, nibabel.Nifti2Pair)
     # Without an affine nibabel leaves the words of the header as they are.
-    image = (nibabel.Nifti1Pair if is_pair else nibabel.Nifti1Image)(array, affine if stated is None else None)
+    image = kinds[is_pair](array, affine if stated is None else None)
     if stated is None:
         image.set_sform(affine, code=ALIGNED)
         image.set_qform(affine, code=ALIGNED, strip_shears=True)

@@ -138,6 +138,14 @@ def test_any_header_with_any_two_places(tmp_path, data):
     check_lies_on(t1, result)
 
 
+def test_the_digits_of_nifti_2_are_kept(tmp_path):
+    turned = rotated(angles=(0.0, 0.0, 0.0625), flips=(-1, -1, 1))  # float32 would lose the angle
+    t1 = nifti(tmp_path / "t1.nii", turned, 0, turned, 1, kind=nibabel.Nifti2Image)
+    for result in write_on(t1, "seg.nii.gz", "seg.hdr"):
+        assert nibabel.load(result).header.sizeof_hdr == 540
+        np.testing.assert_allclose(by_nibabel(result), by_nibabel(t1), atol=1e-9)
+
+
 def test_a_volume_with_a_fourth_dimension_of_one(tmp_path):
     image = nibabel.Nifti1Image(SCAN[..., None], None)
     image.set_qform(FORMS["alike"], 1)
