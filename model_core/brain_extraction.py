@@ -1,6 +1,7 @@
-"""The brain's mask from a tool that is installed on this machine: HD-BET or SynthStrip, run as a process of its own.
+"""The brain's mask from a tool that is installed on this machine: SynthStrip or HD-BET, run as a process of its own.
 
-HD-BET: Isensee et al., Human Brain Mapping 2019. SynthStrip: Hoopes et al., NeuroImage 2022.
+SynthStrip: Hoopes et al., NeuroImage 2022; trained on all ages, so it is looked for first. HD-BET: Isensee et al.,
+Human Brain Mapping 2019; trained on adults.
 """
 
 from __future__ import annotations
@@ -29,6 +30,9 @@ STDERR_CHARACTERS = 300  # of a tool's last words, in the error sentence
 SECONDS_TO_END = 1.0  # for a tool that is asked to stop; who waits for its end may have no more than two
 SECONDS_BETWEEN_LOOKS = 0.1  # for a wish to stop while a tool runs
 
+WITHOUT_MODEL = "nipreps-synthstrip"  # installed by pip, it has to be told where its weights are
+MODEL_VARIABLE, MODEL_FILE = "SYNTHSTRIP_MODEL", "synthstrip.1.pt"  # of the standard model: the infants' leaves CSF out
+
 _SCAN, _MASK = "scan.nii.gz", "mask.nii.gz"  # names without blanks or dashes, whatever the user's are
 
 
@@ -52,9 +56,13 @@ class Tool:
 
     @property
     def program(self) -> str | None:
-        """The path of the program, on the search path or beside this Python; None where it is not installed."""
+        """The path of the program, on the search path or beside this Python; None where it is not installed.
+
+        The program that comes by pip counts where its model is found, too.
+        """
         places = (None, str(Path(sys.executable).parent))  # None: the search path
-        return next(filter(None, (shutil.which(name, path=path) for path in places for name in self.programs)), None)
+        names = [name for name in self.programs if name != WITHOUT_MODEL or synthstrip_model()]
+        return next(filter(None, (shutil.which(name, path=path) for path in places for name in names)), None)
 
 
 def _hd_bet_command(program: str, gpu: bool) -> list[str]:
@@ -74,18 +82,28 @@ def _hd_bet_command(program: str, gpu: bool) -> list[str]:
 
 
 def _synthstrip_command(program: str, gpu: bool) -> list[str]:
-    return [program, "-i", _SCAN, "-o", "brain.nii.gz", "-m", _MASK, *(["-g"] if gpu else [])]
+    model = ["--model", str(synthstrip_model())] if Path(program).stem == WITHOUT_MODEL else []
+    return [program, "-i", _SCAN, "-o", "brain.nii.gz", "-m", _MASK, *model, *(["-g"] if gpu else [])]
+
+
+def synthstrip_model() -> Path | None:
+    """The weights for SynthStrip's program of pip: where a variable names them, or in FreeSurfer's folder."""
+    environment = tool_environment()
+    named = environment.get(MODEL_VARIABLE), environment.get("FREESURFER_HOME")
+    places = [Path(named[0])] if named[0] else []
+    places += [Path(named[1], "models", MODEL_FILE)] if named[1] else []
+    return next((place for place in places if place.is_file()), None)
 
 
 TOOLS = (
-    Tool("hd-bet", "HD-BET", ("hd-bet",), _hd_bet_command, ("brain_bet.nii.gz", "brain_mask.nii.gz")),
     Tool(
         "synthstrip",
         "SynthStrip",
-        ("mri_synthstrip", "synthstrip-docker", "synthstrip-singularity"),
+        ("mri_synthstrip", WITHOUT_MODEL, "synthstrip-docker", "synthstrip-singularity"),
         _synthstrip_command,
         (_MASK,),
     ),
+    Tool("hd-bet", "HD-BET", ("hd-bet",), _hd_bet_command, ("brain_bet.nii.gz", "brain_mask.nii.gz")),
 )
 AUTO = "auto"
 TOOL_NAMES = (AUTO, *(tool.name for tool in TOOLS))
@@ -110,15 +128,24 @@ def choose_tool(name: str) -> Tool:
             return tool
     if name == AUTO:
         raise UserError(
-            "No brain mask was given and neither HD-BET (hd-bet) nor SynthStrip (mri_synthstrip, synthstrip-docker) is "
-            "on the search path; expected one of them, for the network has not learned heads with their skull on; "
-            "install one, give a brain mask (--mask), or, if the scans are stripped already, leave the extraction out "
-            "(--skip brain-extraction)."
+            "No brain mask was given and neither HD-BET (hd-bet) nor SynthStrip (mri_synthstrip, nipreps-synthstrip, "
+            f"synthstrip-docker) is on the search path{_without_model()}; expected one of them, for the network has "
+            "not learned heads with their skull on; install SynthStrip, give a brain mask (--mask), or, if the scans "
+            "are stripped already, leave the extraction out (--skip brain-extraction)."
         )
+    missing = _without_model() if wanted[0].name == "synthstrip" else ""
     raise UserError(
-        f"{wanted[0].title} ({' or '.join(wanted[0].programs)}) was not found on the search path; expected it to be "
-        "installed; install it, choose another tool (--brain-extraction) or give a brain mask (--mask)."
+        f"{wanted[0].title} ({' or '.join(wanted[0].programs)}) was not found on the search path{missing}; expected it "
+        "to be installed; install it, choose another tool (--brain-extraction) or give a brain mask (--mask)."
     )
+
+
+def _without_model() -> str:
+    """Say that SynthStrip's program of pip is there and lacks its model, where that is so."""
+    places = (None, str(Path(sys.executable).parent))
+    if synthstrip_model() or not any(shutil.which(WITHOUT_MODEL, path=path) for path in places):
+        return ""
+    return f", for {WITHOUT_MODEL} has no model: download SynthStrip's {MODEL_FILE} and name it in {MODEL_VARIABLE}"
 
 
 def extract_brain(

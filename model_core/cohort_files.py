@@ -2,24 +2,60 @@
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from model_core.cohort_subjects import DESCRIPTION_FILE, PROGRAM_NAME, CohortSubject
+from model_core.cohort_subjects import PROGRAM_NAME, CohortSubject
 from model_core.errors import UserError
+from model_core.label_values import DESCRIPTION_FILE
+from model_core.text_files import read_json, write_json, write_text
 from model_core.tissues import CLASSES, TISSUES, Tissue
-from model_core.volumes import replace_when_complete
 
 PROGRAM_VERSION = "0.1.0"  # of pyproject.toml; results of another version are made again
 BIDS_VERSION = "1.10.0"
 # Abbreviations and values of the table of common image-derived labels in the BIDS specification.
 BIDS_LABELS = {"background": ("BG", 0), "csf": ("CSF", 3), "gm": ("GM", 1), "wm": ("WM", 2)}
 HIDDEN_FOLDER, LOGS_FOLDER = ".cohort", "logs"
-BIDSIGNORE = "logs/\nfigures/\nsub-*/figures/\nindex.html\ngroup.tsv\ngroup.json\n"
+BIDSIGNORE = "logs/\nfigures/\nsub-*/figures/\n*.html\ngroup.tsv\ngroup.json\n"
+PROGRAM_URL = "https://example.org/InfantBrainSeg"  # the home page of Publisher.cmake
+
+
+README = f"""{PROGRAM_NAME} segmentations
+
+T1/T2 pairs of infants of about 6 to 8 months, segmented into CSF, gray and white matter by {PROGRAM_NAME}.
+
+sub-*/[ses-*/]anat/*_space-T1w_dseg.nii.gz            labels on T1's own grid; dseg.tsv says what the values are
+sub-*/[ses-*/]anat/*_space-T1w_dseg.json              sources, volumes, scores, warnings
+sub-*/[ses-*/]anat/*_space-T1w_desc-brain_mask.nii.gz the brain that was segmented
+sub-*/[ses-*/]anat/*_space-T1w_label-*_probseg.nii.gz probabilities of the tissues
+sub-*.html, sub-*/figures/                            what to look at
+index.html, group.tsv, group.json                     the group
+
+Research use only; not a medical device. Look at each result before you use it.
+"""
+CITATION = f"""cff-version: 1.2.0
+message: If you use these segmentations, please cite the software and the paper of its network.
+title: {PROGRAM_NAME}
+type: software
+version: {PROGRAM_VERSION}
+url: {PROGRAM_URL}
+license: Apache-2.0
+authors:
+  - name: The InfantBrainSeg contributors
+references:
+  - type: conference-paper
+    title: Non-local U-Nets for Biomedical Image Segmentation
+    year: 2020
+    authors:
+      - {{family-names: Wang, given-names: Zhengyang}}
+      - {{family-names: Zou, given-names: Na}}
+      - {{family-names: Shen, given-names: Dinggang}}
+      - {{family-names: Ji, given-names: Shuiwang}}
+    collection-title: Proceedings of the AAAI Conference on Artificial Intelligence
+"""
 
 
 @dataclass(frozen=True)
@@ -53,6 +89,11 @@ class ResultFiles:
         """Written last: where it stands, the result is complete."""
         return self.folder / f"{self.stem}_dseg.json"
 
+    @property
+    def mask(self) -> Path:
+        """The brain that was segmented, on T1's own grid."""
+        return self.folder / f"{self.stem}_desc-brain_mask.nii.gz"
+
     def probabilities(self, tissue: Tissue) -> Path:
         return self.folder / f"{self.stem}_label-{BIDS_LABELS[tissue.key][0]}_probseg.nii.gz"
 
@@ -65,8 +106,8 @@ class ResultFiles:
 
     @property
     def report(self) -> Path:
-        """Page on the steps that a raw scan went through."""
-        return self.picture.with_name(f"{self.stem}_report.html")
+        """Page on the subject's session: pictures, warnings, and the steps that a raw scan went through."""
+        return self.output / f"{self.subject.name}.html"
 
     @property
     def log(self) -> Path:
@@ -81,11 +122,6 @@ class ResultFiles:
     @property
     def lock(self) -> Path:
         return self.output / HIDDEN_FOLDER / f"{self.subject.name}.lock"
-
-    @property
-    def workplace(self) -> Path:
-        """Folder of what a run writes before it is complete."""
-        return self.output / HIDDEN_FOLDER / self.subject.name
 
 
 def prepare_output(bids: Path, output: Path) -> None:
@@ -112,21 +148,32 @@ def prepare_output(bids: Path, output: Path) -> None:
             f"{output} holds files that {PROGRAM_NAME} did not make ({min(others)}, say); expected a folder of its own "
             "for the results; choose another --output."
         )
-    inside = output.is_relative_to(bids)
-    wanted = {
-        "Name": f"{PROGRAM_NAME} segmentations",
-        "BIDSVersion": BIDS_VERSION,
-        "DatasetType": "derivative",
-        "GeneratedBy": [{"Name": PROGRAM_NAME, "Version": PROGRAM_VERSION}],
-        "DatasetLinks": {"raw": quote(Path(os.path.relpath(bids, output)).as_posix()) if inside else bids.as_uri()},
-    }
+    wanted = _describe_output(bids, output)
     if found != wanted:
         write_json(description, wanted)
     for folder in (HIDDEN_FOLDER, LOGS_FOLDER):
         (output / folder).mkdir(exist_ok=True)
-    for name, text in (("dseg.tsv", _label_table()), (".bidsignore", BIDSIGNORE)):
+    texts = {"dseg.tsv": _label_table(), ".bidsignore": BIDSIGNORE, "README": README, "CITATION.cff": CITATION}
+    for name, text in texts.items():
         if not (output / name).exists():
             write_text(output / name, text)
+
+
+def _describe_output(bids: Path, output: Path) -> dict[str, Any]:
+    """What BIDS wants to be said of a derivative."""
+    inside = output.is_relative_to(bids)
+    link = quote(Path(os.path.relpath(bids, output)).as_posix(), errors="surrogateescape") if inside else bids.as_uri()
+    raw = read_json(bids / DESCRIPTION_FILE)
+    source = {"URL": link} | ({"DOI": raw["DatasetDOI"]} if isinstance(raw.get("DatasetDOI"), str) else {})
+    return {
+        "Name": f"{PROGRAM_NAME} segmentations",
+        "BIDSVersion": BIDS_VERSION,
+        "DatasetType": "derivative",
+        "GeneratedBy": [{"Name": PROGRAM_NAME, "Version": PROGRAM_VERSION, "CodeURL": PROGRAM_URL}],
+        "SourceDatasets": [source],
+        "DatasetLinks": {"raw": link},
+        "HowToAcknowledge": "Please cite the software and the paper of its network (CITATION.cff).",
+    }
 
 
 def _is_by_us(description: dict[str, Any]) -> bool:
@@ -150,23 +197,3 @@ def describe_labels(bids: Path, subject: CohortSubject) -> dict[str, Any]:
     used = [subject.t1, subject.t2, *([subject.mask] if subject.mask else [])]
     uris = [f"bids:raw:{path.relative_to(bids).as_posix()}" for path in used]
     return {"Manual": False, "SpatialReference": uris[0], "Sources": uris}
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file; an empty one where the file is missing or damaged."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return content if isinstance(content, dict) else {}
-
-
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write a JSON file, complete or not at all; NaN is refused."""
-    write_text(path, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file, complete or not at all."""
-    with replace_when_complete(path) as temporary:
-        temporary.write_text(text, encoding="utf-8", errors="surrogateescape")

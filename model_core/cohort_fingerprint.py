@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from model_core.cohort_files import PROGRAM_VERSION
-from model_core.dataset_layouts import split_name
 from model_core.errors import UserError
+from model_core.volume_faults import check_content
+from model_core.volume_suffixes import split_suffix
 
 _CHUNK = 1 << 20
 
@@ -73,13 +74,14 @@ def hash_file(path: Path) -> str:
     """SHA-256 of a file, and of the files that belong to it, like the .img of an .hdr.
 
     Raises:
-        UserError: it cannot be read.
+        UserError: it cannot be read, or its content is not there.
     """
-    stem, suffix = split_name(path.name)
+    check_content(path)
+    stem, suffix = split_suffix(path.name)
     parts = [path]
     if suffix and not suffix.startswith(".nii"):
         parts += sorted(
-            other for other in path.parent.glob("*") if split_name(other.name)[0] == stem and other.suffix != ".json"
+            other for other in path.parent.glob("*") if split_suffix(other.name)[0] == stem and other.suffix != ".json"
         )
     digest = hashlib.sha256()
     try:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from model_core.cohort_files import PROGRAM_VERSION, write_json, write_text
+from model_core.cohort_files import PROGRAM_VERSION
 from model_core.cohort_page import write_page
 from model_core.cohort_rows import (
     COMPLETE,
@@ -21,6 +21,7 @@ from model_core.cohort_rows import (
     mark_outliers,
 )
 from model_core.cohort_subjects import Cohort
+from model_core.text_files import write_json, write_text
 from model_core.tissues import TISSUES
 
 
@@ -42,11 +43,12 @@ def write_group(output: Path, cohort: Cohort) -> Path:
         "program": PROGRAM_VERSION,
         "columns": columns,
         "outliers": f"modified z score beyond {OUTLIER_Z}, from {FEWEST_FOR_OUTLIERS} subjects on",
-        "notes": _notes(complete),
+        "notes": [*_notes(complete), *cohort.notes],
+        "unused": cohort.unused,
         "subjects": [_json_row(row, columns) for row in rows],
     }
     write_json(output / "group.json", content)
-    return write_page(output, rows, content["notes"])
+    return write_page(output, rows, content["notes"], cohort.unused)
 
 
 def _notes(complete: Sequence[Row]) -> list[str]:
@@ -103,5 +105,10 @@ def _json_row(row: Row, columns: dict[str, Any]) -> dict[str, Any]:
     values = dict(zip(columns, _values(row, columns), strict=True))
     values |= {name: None for name, value in values.items() if isinstance(value, float) and math.isnan(value)}
     values |= {name: "inf" for name, value in values.items() if isinstance(value, float) and math.isinf(value)}
-    more = {"outliers": row.outliers, "warnings": row.warnings, "picture": row.picture or None}
+    more = {
+        "inputs": row.inputs or None,
+        "outliers": row.outliers,
+        "warnings": row.warnings,
+        "picture": row.picture or None,
+    }
     return {"name": row.name, "state": row.state, "sentence": row.sentence or None, **values, **more}

@@ -7,12 +7,13 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote as percent_encoded
 
-from model_core.cohort_files import LOGS_FOLDER, PROGRAM_VERSION, write_text
+from model_core.cohort_files import LOGS_FOLDER, PROGRAM_VERSION
 from model_core.cohort_plot import draw_volumes
 from model_core.cohort_rows import COMPLETE, FAILED, INCOMPLETE, OUTLIER_Z, PENDING, SCORES, Row
 from model_core.cohort_subjects import PROGRAM_NAME
+from model_core.text_files import write_text
 from model_core.tissues import TISSUES
 
 PAGE_FILE, PLOT_FILE = "index.html", Path("figures", "volumes.png")
@@ -60,13 +61,14 @@ for (const [at, head] of [...document.querySelectorAll("th")].entries()) head.qu
 """
 
 
-def write_page(output: Path, rows: Sequence[Row], notes: Sequence[str]) -> Path:
+def write_page(output: Path, rows: Sequence[Row], notes: Sequence[str], unused: Sequence[str] = ()) -> Path:
     """Write index.html and its plot; pictures are linked, nothing comes from the network.
 
     Args:
         output: folder of the results.
         rows: all subjects.
         notes: sentences that stand out above all.
+        unused: sentences on files that look like scans and are not used.
 
     Returns:
         The path of index.html.
@@ -76,7 +78,7 @@ def write_page(output: Path, rows: Sequence[Row], notes: Sequence[str]) -> Path:
         (output / PLOT_FILE).parent.mkdir(exist_ok=True)
         draw_volumes(output / PLOT_FILE, complete)
     title = f"{PROGRAM_NAME}: {len(rows)} subject{'s' * (len(rows) != 1)}"
-    body = "\n".join(_sections(title, rows, complete, notes))
+    body = "\n".join(_sections(title, rows, complete, notes, unused))
     page = (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
         f'<meta name="viewport" content="width=device-width"><style>{STYLE}</style></head>\n'
@@ -86,7 +88,9 @@ def write_page(output: Path, rows: Sequence[Row], notes: Sequence[str]) -> Path:
     return output / PAGE_FILE
 
 
-def _sections(title: str, rows: Sequence[Row], complete: Sequence[Row], notes: Sequence[str]) -> Iterator[str]:
+def _sections(
+    title: str, rows: Sequence[Row], complete: Sequence[Row], notes: Sequence[str], unused: Sequence[str]
+) -> Iterator[str]:
     yield f'<h1>{html.escape(title)}</h1><div class="soft">version {PROGRAM_VERSION}; research use only</div>'
     counts = Counter(row.state for row in rows)
     flagged = sum(bool(row.outliers or row.warnings) for row in complete)
@@ -101,6 +105,9 @@ def _sections(title: str, rows: Sequence[Row], complete: Sequence[Row], notes: S
         if found:
             yield f"<h2>{STATES[state].capitalize()}</h2>"
             yield f'<div class="panel"><ul class="plain">{"".join(map(_unfinished, found))}</ul></div>'
+    if unused:
+        items = "".join(f"<li>{html.escape(sentence)}</li>" for sentence in unused)
+        yield f'<h2>Not used</h2><div class="panel"><ul class="plain">{items}</ul></div>'
     if not complete:
         return
     yield "<h2>Volumes</h2>"
@@ -113,10 +120,14 @@ def _sections(title: str, rows: Sequence[Row], complete: Sequence[Row], notes: S
     yield f'<h2>Pictures</h2><div class="gallery">{"".join(map(_figure, complete))}</div>'
 
 
+def _link(text: str) -> str:
+    return percent_encoded(text, errors="surrogateescape")
+
+
 def _unfinished(row: Row) -> str:
     if row.state == PENDING:
         return f"<li><b>{html.escape(row.name)}</b></li>"
-    log = f' <a href="{LOGS_FOLDER}/{quote(row.name)}.log">log</a>' if row.state == FAILED else ""
+    log = f' <a href="{LOGS_FOLDER}/{_link(row.name)}.log">log</a>' if row.state == FAILED else ""
     return f"<li><b>{html.escape(row.name)}</b> {html.escape(row.sentence)}{log}</li>"
 
 
@@ -135,7 +146,7 @@ def _table(rows: Sequence[Row]) -> str:
     body = []
     for row in rows:
         cells = [
-            f'<td data-value="{html.escape(row.name)}"><a href="#{quote(row.name)}">{html.escape(row.name)}</a></td>'
+            f'<td data-value="{html.escape(row.name)}"><a href="#{_link(row.name)}">{html.escape(row.name)}</a></td>'
         ]
         cells += [_number(value_of(row), digits) for digits, value_of in columns.values()]
         flags = [*row.outliers, *row.warnings]
@@ -156,7 +167,8 @@ def _number(value: float | None, digits: int) -> str:
 def _figure(row: Row) -> str:
     name = html.escape(row.name)
     flag = ' <span class="warn">to look at</span>' if row.outliers or row.warnings else ""
-    report = f' <a href="{quote(row.report)}">steps</a>' if row.report else ""
-    source = quote(row.picture)
+    report = f' <a href="{_link(row.report)}">report</a>' if row.report else ""
+    inputs = f'<div class="soft">{html.escape(row.inputs)}</div>'
+    source = _link(row.picture)
     picture = f'<a href="{source}"><img loading="lazy" src="{source}" alt="Slices of {name}"></a>' if source else ""
-    return f'<figure id="{name}">{picture}<figcaption>{name}{report}{flag}</figcaption></figure>'
+    return f'<figure id="{name}">{picture}<figcaption>{name}{report}{flag}{inputs}</figcaption></figure>'

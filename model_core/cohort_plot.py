@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 
 from model_core.cohort_rows import OUTLIER_Z, Row
 from model_core.history import CURVE_COLORS
+from model_core.text_files import printable
 from model_core.tissues import TISSUES
 from model_core.volumes import replace_when_complete
 
@@ -72,7 +73,7 @@ def _draw(axis: Axes, rows: Sequence[Row], places: Sequence[float], key: str, co
         marker = OUTLIER_COLOR if is_outlier else color
         axis.plot([place], [volume], "o", color=marker, markersize=6, alpha=0.8, markeredgewidth=0)
         if is_outlier:
-            name = row.name if len(row.name) <= LONGEST_NAME else row.name[: LONGEST_NAME - 1] + "…"
+            name = printable(row.name if len(row.name) <= LONGEST_NAME else row.name[: LONGEST_NAME - 1] + "…")
             axis.annotate(
                 name, (place, volume), xytext=(0, 7), textcoords="offset points", ha="center", fontsize=8,
                 color=OUTLIER_COLOR,

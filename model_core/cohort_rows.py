@@ -9,8 +9,9 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from model_core.cohort_files import ResultFiles, read_json
-from model_core.cohort_subjects import Cohort, CohortSubject
+from model_core.cohort_files import ResultFiles
+from model_core.cohort_subjects import Cohort, CohortSubject, describe_inputs
+from model_core.text_files import read_json
 from model_core.tissues import TISSUES
 
 # Iglewicz and Hoaglin, How to Detect and Handle Outliers (1993): modified z scores beyond 3.5.
@@ -39,6 +40,7 @@ class Row:
         z: like ``volumes`` -> modified z score, where there are enough subjects.
         outliers: phrases on volumes far from the others'.
         warnings: sentences of the checks at segmentation.
+        inputs: what the result is made from, and what was left aside.
         settings: what may differ between subjects and should not.
         picture, report: paths relative to the output, empty where there is none.
     """
@@ -53,6 +55,7 @@ class Row:
     z: dict[str, float] = field(default_factory=dict)
     outliers: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    inputs: str = ""
     settings: str = ""
     seconds: float | None = None
     picture: str = ""
@@ -67,7 +70,7 @@ def collect_rows(output: Path, cohort: Cohort) -> list[Row]:
 
 def _row(files: ResultFiles) -> Row:
     subject = files.subject
-    row = Row(subject.name, COMPLETE, subject, age_months=subject.age_months)
+    row = Row(subject.name, COMPLETE, subject, age_months=subject.age_months, inputs=describe_inputs(subject))
     sidecar = read_json(files.sidecar)
     failure = read_json(files.failure)
     volumes = sidecar.get("volumes_ml")

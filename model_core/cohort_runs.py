@@ -15,11 +15,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from model_core.cohort_files import HIDDEN_FOLDER, LOGS_FOLDER, ResultFiles, write_json
-from model_core.cohort_tasks import Task, check_untouched, fingerprint_of, publish, why_to_run
+from model_core.cohort_files import HIDDEN_FOLDER, LOGS_FOLDER, ResultFiles
+from model_core.cohort_tasks import REFERENCE_NOTES, Task, check_untouched, fingerprint_of, move, publish, why_to_run
 from model_core.datasets import Subject, read_subject_labels
 from model_core.errors import UserError
 from model_core.job_lock import LockedError, locked
+from model_core.text_files import write_json
 from model_core.volumes import write_volume
 
 SEGMENT = Path(__file__).with_name("segment.py")
@@ -69,7 +70,7 @@ def run_task(task: Task) -> Outcome:
 
 def _run_locked(task: Task) -> tuple[str, str]:
     files = task.files
-    shutil.rmtree(files.workplace, ignore_errors=True)  # of a run that was killed: its lock was taken over
+    shutil.rmtree(task.workplace, ignore_errors=True)  # of a run that was killed: its lock was taken over
     try:
         fingerprint = fingerprint_of(task)
         reason = why_to_run(files, fingerprint, task.settings)
@@ -78,7 +79,7 @@ def _run_locked(task: Task) -> tuple[str, str]:
         if task.stop_file.exists():
             return STOPPED, ""
         check_untouched(files)
-        with _workplace(files) as folder:
+        with _workplace(task) as folder:
             failure = _segment(task, folder)
             if failure is not None:
                 return (STOPPED, "") if task.stop_file.exists() else (FAILED, failure)
@@ -89,14 +90,14 @@ def _run_locked(task: Task) -> tuple[str, str]:
 
 
 @contextlib.contextmanager
-def _workplace(files: ResultFiles) -> Iterator[Path]:
+def _workplace(task: Task) -> Iterator[Path]:
     """A new folder: a dying child of an earlier run cannot write into it."""
-    folder = files.workplace / uuid.uuid4().hex
+    folder = task.workplace / uuid.uuid4().hex
     folder.mkdir(parents=True)
     try:
         yield folder
     finally:
-        shutil.rmtree(files.workplace, ignore_errors=True)
+        shutil.rmtree(task.workplace, ignore_errors=True)
 
 
 def segment_command(task: Task, folder: Path, reference: Path | None) -> list[str]:
@@ -105,7 +106,8 @@ def segment_command(task: Task, folder: Path, reference: Path | None) -> list[st
     command = [
         *("--t1", subject.t1, "--t2", subject.t2, "--output", folder / task.files.labels.name),
         *("--weights", settings.weights, "--step", settings.step, "--device", task.device),
-        *("--picture", folder / task.files.picture.name),
+        *("--picture", folder / task.files.picture.name, "--report", folder / task.files.report.name),
+        *("--save-mask", folder / task.files.mask.name),
     ]
     if subject.mask:
         command += ["--mask", subject.mask]
@@ -117,7 +119,6 @@ def segment_command(task: Task, folder: Path, reference: Path | None) -> list[st
     command += ["--bias-correction"] if settings.bias_correction else []
     if settings.raw:
         command += ["--raw", *(["--skip", *settings.skip] if settings.skip else [])]
-        command += ["--report", folder / task.files.report.name]
         if settings.brain_extraction and not subject.mask:
             command += ["--brain-extraction", settings.brain_extraction]
     if subject.age_months is not None:
@@ -154,7 +155,7 @@ def _segment(task: Task, folder: Path) -> str | None:
     said = errors.read_text(encoding="utf-8", errors="replace")
     log = f"{json.dumps(command, ensure_ascii=False)}\n{output.read_text(encoding='utf-8', errors='replace')}\n{said}"
     (folder / "log").write_text(log, encoding="utf-8", errors="replace")
-    os.replace(folder / "log", task.files.log)
+    move(folder / "log", task.files.log, task.output / HIDDEN_FOLDER)
     if child.returncode == 0:
         return None
     if child.returncode < 0 or not said.strip():
@@ -186,6 +187,7 @@ def _reference(task: Task, folder: Path) -> Path | None:
     except UserError as error:
         raise UserError(f"{error} Or leave references aside with --no-scores.") from error
     write_volume(folder / "reference.nii.gz", labels.array, labels.affine)
+    write_json(folder / REFERENCE_NOTES, {"notes": [finding.sentence for finding in labels.findings]})
     return folder / "reference.nii.gz"
 
 

@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import csv
-import json
-import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from model_core.dataset_layouts import Subject, find_bids, list_volumes, natural_order, split_name
+from model_core.bids_layout import find_bids
+from model_core.cohort_ages import Ages
+from model_core.dataset_layouts import Subject, list_volumes, natural_order
+from model_core.datasets import name_unreadable
 from model_core.errors import UserError
+from model_core.label_values import made_by
+from model_core.volume_suffixes import split_suffix
 
 PROGRAM_NAME = "InfantBrainSeg"
-DESCRIPTION_FILE = "dataset_description.json"
 NAME = re.compile(r"sub-(?P<participant>[^_]+)(_ses-(?P<session>[^_]+))?")
-MONTHS_A_UNIT = {
-    **dict.fromkeys(("month", "months", "mo", "m"), 1.0),
-    **dict.fromkeys(("year", "years", "yr", "y", "a"), 12.0),
-    **dict.fromkeys(("week", "weeks", "wk", "w"), 7 * 12 / 365.25),
-    **dict.fromkeys(("day", "days", "d"), 12 / 365.25),
-}
-OLDEST_MONTHS = 24.0  # of an age that the check of the volumes takes
+CHOICE = re.compile(r"[a-z]+-[A-Za-z0-9]+")
 
 
 @dataclass(frozen=True)
@@ -37,6 +32,7 @@ class CohortSubject:
         mask: brain mask, None where there is none.
         reference: label map of the data set's derivatives to score against, None where there is none.
         age_months: age at the scan, 0 to 24, None where it is not known.
+        notes: phrases on what was taken of several files, and what was left aside.
     """
 
     participant: str
@@ -47,6 +43,7 @@ class CohortSubject:
     mask: Path | None = None
     reference: Path | None = None
     age_months: float | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -59,6 +56,15 @@ class CohortSubject:
         return Path(f"sub-{self.participant}", *([f"ses-{self.session}"] if self.session else []))
 
 
+def describe_inputs(subject: CohortSubject) -> str:
+    """What a subject's result is made from and compared with, for people."""
+    words = [f"T1 {subject.t1.name}", f"T2 {subject.t2.name}"]
+    words += [f"brain mask {subject.mask.name}" if subject.mask else "no brain mask"]
+    words += [f"reference {subject.reference.name}" if subject.reference else "no reference"]
+    words += ["no age" if subject.age_months is None else f"{subject.age_months:g} months"]
+    return "; ".join([", ".join(words), *subject.notes])
+
+
 @dataclass
 class Cohort:
     """What a data set holds.
@@ -67,19 +73,22 @@ class Cohort:
         subjects: the complete pairs in natural order.
         incomplete: name -> phrase that says which scan is missing.
         notes: sentences on what could not be used.
+        unused: sentences on files that look like scans and are not used, and why.
     """
 
     subjects: list[CohortSubject]
     incomplete: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    unused: list[str] = field(default_factory=list)
 
 
-def find_cohort(bids: Path, output: Path) -> Cohort:
+def find_cohort(bids: Path, output: Path, chosen: Sequence[str] = ()) -> Cohort:
     """Find the T1/T2 pairs of a BIDS data set; earlier results of this program are never taken for references.
 
     Args:
         bids: folder of the data set.
         output: folder of the results; it may lie inside the data set.
+        chosen: entities like ``acq-mprage`` of the scans to take, where a session has several.
 
     Raises:
         UserError: a folder does not serve, or there is no complete pair.
@@ -92,20 +101,20 @@ def find_cohort(bids: Path, output: Path) -> Cohort:
             f"The output folder {output} holds the data set {bids}; expected a folder of its own for the results; "
             f"choose {bids / 'derivatives' / PROGRAM_NAME.lower()}, say."
         )
+    listed = list_volumes(bids)
     ours: dict[Path, bool] = {}
-    volumes = [
-        path
-        for path in list_volumes(bids)
-        if not path.is_relative_to(output) and not any(_is_ours(folder, ours) for folder in _between(path, bids))
-    ]
-    ages = _Ages(bids)
-    cohort = Cohort([])
-    for name, entry in sorted(find_bids(bids, volumes), key=lambda found: natural_order(Path(found[0]))):
-        if isinstance(entry, str):
-            cohort.incomplete[name] = entry
-        else:
-            cohort.subjects.append(_subject(name, entry, ages))
+
+    def is_result(path: Path) -> bool:
+        return path.is_relative_to(output) or any(_is_ours(folder, ours) for folder in _between(path, bids))
+
+    volumes = [path for path in listed if not is_result(path)]
+    ages = Ages(bids)
+    found = find_bids(bids, volumes, chosen)
+    cohort = Cohort([], dict(sorted(found.incomplete.items(), key=lambda entry: natural_order(Path(entry[0])))))
+    for files in sorted(found.subjects, key=lambda subject: natural_order(Path(subject.name))):
+        cohort.subjects.append(_subject(files, ages))
     cohort.notes += ages.notes
+    cohort.unused += [*listed.unused, *name_unreadable(bids, listed.others), *found.unused]
     if not cohort.subjects:
         missing = f" ({'; '.join(list(cohort.incomplete.values())[:3])})" if cohort.incomplete else ""
         raise UserError(
@@ -122,28 +131,25 @@ def _between(path: Path, top: Path) -> list[Path]:
 def _is_ours(folder: Path, known: dict[Path, bool]) -> bool:
     """Whether a folder holds derivatives that this program made."""
     if folder not in known:
-        try:
-            made_by = json.loads((folder / DESCRIPTION_FILE).read_text(encoding="utf-8"))["GeneratedBy"]
-            known[folder] = any(entry.get("Name") == PROGRAM_NAME for entry in made_by)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            known[folder] = False
+        known[folder] = PROGRAM_NAME in made_by(folder)
     return known[folder]
 
 
-def _subject(name: str, files: Subject, ages: _Ages) -> CohortSubject:
-    match = NAME.fullmatch(name)
+def _subject(files: Subject, ages: Ages) -> CohortSubject:
+    match = NAME.fullmatch(files.name)
     if match is None:
-        raise ValueError(f"{name} is no name of a BIDS subject")
+        raise ValueError(f"{files.name} is no name of a BIDS subject")
     participant, session = match["participant"], match["session"] or ""
     return CohortSubject(
         participant=participant,
         session=session,
-        stem=split_name(files.t1.name)[0].removesuffix("_T1w"),
+        stem=split_suffix(files.t1.name)[0].removesuffix("_T1w"),
         t1=files.t1,
         t2=files.t2,
         mask=files.mask,
         reference=files.labels,
         age_months=ages.of(participant, session),
+        notes=files.notes,
     )
 
 
@@ -173,64 +179,3 @@ def _explain_unknown(option: str, label: str, prefix: str, there: Sequence[str],
     listed = ", ".join(known[:8]) + (", …" if len(known) > 8 else "") or "none"
     found = f"names {label}, of which a scan is missing ({missing[0]})" if missing else f"names the unknown {label}"
     return f"{option} {found}; expected one of {listed}; correct the label or add the scans."
-
-
-class _Ages:
-    """Ages from participants.tsv and the sessions' files, whose unit a JSON file beside them may say."""
-
-    def __init__(self, bids: Path) -> None:
-        self._bids = bids
-        self.notes: list[str] = []
-        self._participants = _read_table(bids / "participants.tsv", "participant_id")
-        self._sessions: dict[str, dict[str, dict[str, str]]] = {}
-
-    def of(self, participant: str, session: str) -> float | None:
-        """Age in months, the session's before the participant's; None where it is not told or cannot be used."""
-        label = f"sub-{participant}"
-        table = self._bids / label / f"{label}_sessions.tsv"
-        if session and participant not in self._sessions:
-            self._sessions[participant] = _read_table(table, "session_id")
-        row = self._sessions.get(participant, {}).get(f"ses-{session}", {})
-        age = self._age(row, table, f"{label}, ses-{session}")
-        if age is not None:
-            return age
-        return self._age(self._participants.get(label, {}), self._bids / "participants.tsv", label)
-
-    def _age(self, row: dict[str, str], table: Path, who: str) -> float | None:
-        column = next((name for name in ("age_months", "age") if row.get(name, "n/a") not in ("n/a", "")), None)
-        if column is None:
-            return None
-        unit = "months" if column == "age_months" else _unit_of(column, table, self._bids)
-        try:
-            months = float(row[column]) * MONTHS_A_UNIT[unit.lower()]
-        except (ValueError, KeyError):
-            months = math.nan
-        if 0 <= months <= OLDEST_MONTHS:
-            return round(months, 2)
-        self.notes.append(
-            f"{table.name} gives {who} the age {row[column]} in {unit}; expected 0 to {OLDEST_MONTHS:g} months; the "
-            f'age is not used: name the column age_months, or say its "Units" in {table.with_suffix(".json").name}.'
-        )
-        return None
-
-
-def _read_table(path: Path, key: str) -> dict[str, dict[str, str]]:
-    """Rows of a table by the value of a column; empty where there is no such table."""
-    try:
-        with open(path, encoding="utf-8-sig", newline="") as file:
-            rows = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
-    except (OSError, ValueError, csv.Error):
-        return {}
-    return {row[key].strip(): {name: (row[name] or "").strip() for name in row if name} for row in rows if row.get(key)}
-
-
-def _unit_of(column: str, table: Path, bids: Path) -> str:
-    """The unit that a JSON file states, else the one that BIDS recommends."""
-    for path in (table.with_suffix(".json"), bids / ("sessions.json" if "sessions" in table.name else "_")):
-        try:
-            unit = json.loads(path.read_text(encoding="utf-8"))[column]["Units"]
-        except (OSError, ValueError, KeyError, TypeError):
-            continue
-        if isinstance(unit, str):
-            return unit
-    return "years"

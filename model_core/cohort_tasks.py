@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import errno
+import hashlib
 import os
+import shutil
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from model_core.cohort_files import ResultFiles, describe_labels, read_json, write_json
+from model_core.cohort_files import HIDDEN_FOLDER, ResultFiles, describe_labels
 from model_core.cohort_fingerprint import explain_difference, hash_file, make_fingerprint
-from model_core.cohort_subjects import CohortSubject
+from model_core.cohort_subjects import PROGRAM_NAME, CohortSubject
 from model_core.errors import UserError
+from model_core.text_files import read_json, write_json
 from model_core.tissues import TISSUES
+
+REFERENCE_NOTES = "reference.json"  # beside the reference as the child gets it: how its values were understood
 
 
 @dataclass(frozen=True)
@@ -55,6 +61,7 @@ class Task:
         device: for segment.py.
         cores: of this machine that the child may use; empty for all.
         program: what takes segment.py's place in tests; None is the segment.py of the machine that runs it.
+        work: folder for what a run writes before it is complete; None takes one inside the output.
     """
 
     subject: CohortSubject
@@ -65,10 +72,19 @@ class Task:
     device: str = "auto"
     cores: tuple[int, ...] = ()
     program: Path | None = None
+    work: Path | None = None
 
     @property
     def files(self) -> ResultFiles:
         return ResultFiles(self.output, self.subject)
+
+    @property
+    def workplace(self) -> Path:
+        """Folder of what a run writes before it is complete; no other output's is the same."""
+        if self.work is None:
+            return self.output / HIDDEN_FOLDER / self.subject.name
+        whose = hashlib.sha256(str(self.output).encode("utf-8", "surrogateescape")).hexdigest()[:8]
+        return self.work / f"{PROGRAM_NAME.lower()}-{whose}-{self.subject.name}"
 
 
 def fingerprint_of(task: Task) -> dict[str, Any]:
@@ -96,7 +112,13 @@ def why_to_run(files: ResultFiles, fingerprint: dict[str, Any], settings: Cohort
     difference = explain_difference(sidecar["fingerprint"], fingerprint)
     if difference:
         return difference
-    wanted = [files.labels, files.picture, *(files.all_probabilities() if settings.probabilities else [])]
+    wanted = [
+        files.labels,
+        files.mask,
+        files.picture,
+        files.report,
+        *(files.all_probabilities() if settings.probabilities else []),
+    ]
     missing = [path.name for path in wanted if not path.exists()]
     return f"{missing[0]} is missing" if missing else ""
 
@@ -119,9 +141,10 @@ def check_untouched(files: ResultFiles) -> None:
 def publish(task: Task, folder: Path, fingerprint: dict[str, Any]) -> None:
     """Move the results into place; the sidecar leaves first and comes last, and stands for a complete result."""
     files, about = task.files, describe_labels(task.bids, task.subject)
-    moves = {folder / files.labels.name: files.labels, folder / files.picture.name: files.picture}
-    if task.settings.raw:
-        moves[folder / files.report.name] = files.report
+    moves = {folder / path.name: path for path in (files.labels, files.mask, files.picture, files.report)}
+    mask_sidecar = folder / f"{files.mask.name.removesuffix('.nii.gz')}.json"
+    write_json(mask_sidecar, {"Description": "The brain that was segmented", "Type": "Brain", **about})
+    moves[mask_sidecar] = files.mask.with_name(mask_sidecar.name)
     if task.settings.probabilities:
         for tissue in TISSUES:
             target = files.probabilities(tissue)
@@ -140,10 +163,25 @@ def publish(task: Task, folder: Path, fingerprint: dict[str, Any]) -> None:
         path.unlink(missing_ok=True)
         path.with_name(f"{path.name.removesuffix('.nii.gz')}.json").unlink(missing_ok=True)
     for source, target in moves.items():
-        os.replace(source, target)
+        move(source, target, task.output / HIDDEN_FOLDER)
     fingerprint |= {"labels": hash_file(files.labels)}
     content = {"Description": "Tissues of the brain", **about, **_description(task, folder), "fingerprint": fingerprint}
     write_json(files.sidecar, content)
+
+
+def move(source: Path, target: Path, halfway: Path) -> None:
+    """Move a file so that it appears complete, also from another file system."""
+    try:
+        os.replace(source, target)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        copy = halfway / f"{target.name}.{os.getpid()}"
+        try:
+            shutil.copyfile(source, copy)
+            os.replace(copy, target)
+        finally:
+            copy.unlink(missing_ok=True)
 
 
 def _description(task: Task, folder: Path) -> dict[str, Any]:
@@ -155,5 +193,6 @@ def _description(task: Task, folder: Path) -> dict[str, Any]:
         "name": subject.name,
         "sources": {role: None if path is None else str(path) for role, path in scans.items()},
         "age_months": subject.age_months,
+        "notes": [*subject.notes, *read_json(folder / REFERENCE_NOTES).get("notes", [])],
         "made": datetime.now(UTC).isoformat(timespec="seconds"),
     }

@@ -32,22 +32,26 @@ class Slot:
     cores: tuple[int, ...] = ()
 
 
-def plan_slots(device: str, workers: int | None, tasks: int) -> list[Slot]:
+def plan_slots(device: str, workers: int | None, tasks: int, most_cores: int | None = None) -> list[Slot]:
     """Choose devices and cores of the processes that run side by side.
 
     Args:
         device: of segment.py; "auto" and "cuda" take all GPUs of this machine.
         workers: how many processes; None chooses: one a GPU; without a GPU one for each four cores.
         tasks: that there are; more processes are not planned.
+        most_cores: that they may use together; None for all. On systems that cannot bind processes to cores, all are.
     """
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+    spared = most_cores is not None and most_cores < len(cores)
+    cores = cores[:most_cores]
     gpus = _count_gpus() if device in ("auto", "cuda") else 0
     if gpus:
-        return [Slot(f"cuda:{number % gpus}") for number in range(min(workers or gpus, tasks))]
+        bound = tuple(cores) if spared else ()
+        return [Slot(f"cuda:{number % gpus}", bound) for number in range(min(workers or gpus, tasks))]
     if device not in ("auto", "cpu"):  # one GPU that was named
-        return [Slot(device)] * min(workers or 1, tasks)
+        return [Slot(device, tuple(cores) if spared else ())] * min(workers or 1, tasks)
     workers = min(workers or max(1, len(cores or range(os.cpu_count() or 1)) // CORES_A_WORKER), tasks)
-    if workers == 1 or not cores:
+    if (workers == 1 and not spared) or not cores:
         return [Slot(device)] * workers
     return [Slot(device, tuple(share)) for share in _split(cores, workers)]
 

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from scipy import ndimage
 
-from model_core.dataset_layouts import Subject, find_bids, find_iseg, find_plain, list_volumes, natural_order
+from model_core.bids_layout import find_bids, looks_like_scan
+from model_core.dataset_layouts import Found, Subject, find_iseg, find_plain, list_volumes, natural_order
 from model_core.errors import UserError
+from model_core.findings import Finding
 from model_core.preprocessing import PreparedPair, prepare_pair
-from model_core.tissues import BACKGROUND, labels_from_values
-from model_core.volumes import Volume, read_label_values, read_mask, read_volume, resample
+from model_core.tissues import BACKGROUND
+from model_core.volumes import Volume, as_labels, read_label_values, read_mask, read_volume, resample
 
 __all__ = [
     "LabelledPair",
@@ -44,18 +46,21 @@ class SubjectList(list[Subject]):
 
     Attributes:
         incomplete: for each pair of scans of which one is missing, a phrase that says which.
+        unused: sentences on files that look like scans and are not used, and why.
     """
 
-    def __init__(self, subjects: Sequence[Subject], incomplete: Sequence[str]) -> None:
+    def __init__(self, subjects: Sequence[Subject], incomplete: Sequence[str], unused: Sequence[str] = ()) -> None:
         super().__init__(subjects)
         self.incomplete = list(incomplete)
+        self.unused = list(unused)
 
 
 def find_subjects(folder: str | os.PathLike[str]) -> SubjectList:
     """Find the T1/T2 pairs below a folder, with their label maps where there are any.
 
     Three layouts are known, and may be mixed: iSeg-2017 and iSeg-2019, BIDS with segmentations in its derivatives,
-    and plain folders, one a subject. Files are not opened.
+    and plain folders, one a subject. Of several scans of a session the headers are read, else no file is opened. A
+    pair that is there twice, by links, is used once.
 
     Raises:
         UserError: the folder is missing or holds no complete pair.
@@ -64,11 +69,13 @@ def find_subjects(folder: str | os.PathLike[str]) -> SubjectList:
     if not folder.is_dir():
         raise UserError(f"{folder} is not a folder; expected one with T1/T2 pairs; check the path.")
     volumes = list_volumes(folder)
-    found = [entry for find in (find_iseg, find_bids, find_plain) for entry in find(folder, volumes)]
-    found.sort(key=lambda entry: natural_order(entry[0]))
+    found = Found(unused=[*volumes.unused, *name_unreadable(folder, volumes.others)])
+    for find in (find_iseg, find_bids, find_plain):
+        found.add(find(folder, volumes))
     subjects = SubjectList(
-        [subject for _, subject in found if isinstance(subject, Subject)],
-        [missing for _, missing in found if isinstance(missing, str)],
+        _without_twins(sorted(found.subjects, key=lambda subject: natural_order(Path(subject.name))), found),
+        sorted(found.incomplete.values(), key=lambda phrase: natural_order(Path(phrase))),
+        found.unused,
     )
     if not subjects:
         incomplete = f" ({'; '.join(subjects.incomplete[:5])})" if subjects.incomplete else ""
@@ -79,8 +86,27 @@ def find_subjects(folder: str | os.PathLike[str]) -> SubjectList:
     return subjects
 
 
+def name_unreadable(folder: Path, others: Sequence[Path]) -> list[str]:
+    """Say which files have the name of a scan and a suffix that cannot be read."""
+    return [
+        f"{path.relative_to(folder)} is not used, because its suffix is none that can be read; convert it to .nii.gz."
+        for path in others
+        if looks_like_scan(path)
+    ]
+
+
+def _without_twins(subjects: Sequence[Subject], found: Found) -> list[Subject]:
+    """Keep one of several subjects whose T1 and T2 are the same files, reached by links."""
+    first: dict[tuple[str, str], Subject] = {}
+    for subject in subjects:
+        files = os.path.realpath(subject.t1), os.path.realpath(subject.t2)
+        if (twin := first.setdefault(files, subject)) is not subject:
+            found.unused.append(f"{subject.name} is not used, because its scans are those of {twin.name}.")
+    return list(first.values())
+
+
 def describe_subjects(subjects: SubjectList) -> str:
-    """List the files of each subject, and name what is missing.
+    """List the files of each subject, and name what is missing and what is not used.
 
     Subjects with labels are numbered from 1, as :func:`leave_one_out` counts them once the others are left out.
     """
@@ -89,10 +115,12 @@ def describe_subjects(subjects: SubjectList) -> str:
         number += subject.labels is not None
         count = f"{number:>4}." if subject.labels else "    -"
         labels = f"labels {subject.labels.name}" if subject.labels else "no labels"
-        lines.append(f"{count} {subject.name}: {subject.t1.name}, {subject.t2.name}, {labels}")
+        mask = f", mask {subject.mask.name}" if subject.mask else ""
+        lines.append(f"{count} {subject.name}: {subject.t1.name}, {subject.t2.name}, {labels}{mask}")
+        lines += [f"      {note}" for note in subject.notes]
     if subjects.incomplete:
         lines += ["Incomplete, not used:", *(f"    - {missing}" for missing in subjects.incomplete)]
-    return "\n".join(lines)
+    return "\n".join([*lines, *subjects.unused])
 
 
 def leave_one_out(subjects: Sequence[Subject], n: int) -> tuple[list[Subject], list[Subject]]:
@@ -120,24 +148,26 @@ class LabelledPair:
         name: of the subject.
         t1, t2: float32 (D, H, W), 0 outside the brain, not standardised.
         labels: uint8 (D, H, W), 0 to 3.
+        findings: what a person should know of how the files were understood.
     """
 
     name: str
     t1: np.ndarray
     t2: np.ndarray
     labels: np.ndarray
+    findings: tuple[Finding, ...] = ()
 
 
 def read_subject_labels(subject: Subject) -> Volume:
     """Read a subject's label map as labels 0 to 3, on its own grid.
 
-    The file holds 0 to 3, iSeg's 0, 10, 150, 250, or FreeSurfer's values (aseg, aparc+aseg, wmparc). Cerebellum and
-    brain stem of FreeSurfer's maps become background, while the scans still show them.
+    The file's values mean what `read_labels` says; with FreeSurfer's, cerebellum and brain stem become background,
+    while the scans still show them.
 
     Raises:
         UserError: there is no label map, it cannot be read, or it holds other values.
     """
-    return _labels(_label_values(subject))
+    return as_labels(_label_values(subject))
 
 
 def _label_values(subject: Subject) -> Volume:
@@ -146,20 +176,10 @@ def _label_values(subject: Subject) -> Volume:
     return read_label_values(subject.labels)
 
 
-def _labels(values: Volume) -> Volume:
-    try:
-        return Volume(labels_from_values(values.array), values.affine, values.path)
-    except ValueError as error:
-        raise UserError(
-            f"{values.path} has the unknown label values {error}; expected 0, 1, 2, 3, iSeg's 0, 10, 150, 250 or "
-            "FreeSurfer's; map them to one of these sets first."
-        ) from error
-
-
 def load_pair(subject: Subject) -> LabelledPair:
     """Read one subject and bring it to the network grid, labels included; see :func:`prepare_subject`."""
-    prepared, _, labels_on_grid = prepare_subject(subject)
-    return LabelledPair(subject.name, prepared.t1, prepared.t2, labels_on_grid)
+    prepared, labels, labels_on_grid = prepare_subject(subject)
+    return LabelledPair(subject.name, prepared.t1, prepared.t2, labels_on_grid, labels.findings)
 
 
 def prepare_subject(subject: Subject) -> tuple[PreparedPair, Volume, np.ndarray]:
@@ -169,13 +189,14 @@ def prepare_subject(subject: Subject) -> tuple[PreparedPair, Volume, np.ndarray]
     stem included) is taken as the brain.
 
     Returns:
-        The scans on the network grid; the labels 0 to 3 on their own grid; and on the network grid, uint8 (D, H, W).
+        The scans on the network grid; the labels 0 to 3 on their own grid, with the findings on all files; and on the
+        network grid, uint8 (D, H, W).
 
     Raises:
         UserError: a file is at fault, there are no labels, or labels and T1 do not lie over each other.
     """
     t1, t2, values = read_volume(subject.t1), read_volume(subject.t2), _label_values(subject)
-    labels = _labels(values)
+    labels = as_labels(values)
     prepared = _prepare(t1, t2, values, None if subject.mask is None else read_mask(subject.mask))
     on_grid = resample(labels, prepared.t1.shape, prepared.affine, order=0).array
     on_grid[~prepared.mask] = BACKGROUND.label
@@ -186,7 +207,7 @@ def prepare_subject(subject: Subject) -> tuple[PreparedPair, Volume, np.ndarray]
             f"{share:.0%} of the labels in {labels.path} ({labels.description}) lie in the brain of {t1.path} "
             f"({t1.description}); expected nearly all; check that both are of one scan and their affines."
         )
-    return prepared, labels, on_grid
+    return prepared, replace(labels, findings=(*t1.findings, *t2.findings, *labels.findings)), on_grid
 
 
 def _prepare(t1: Volume, t2: Volume, values: Volume, mask: Volume | None) -> PreparedPair:

@@ -5,14 +5,15 @@ Examples::
     python model_core/evaluate.py --prediction segmentation.nii.gz --reference reference.nii.gz
     python model_core/evaluate.py --prediction segmentation.nii.gz --reference subject-1-label.hdr --json scores.json
 
-Both files hold 0, 1, 2, 3 or iSeg's 0, 10, 150, 250. Scores are computed on the reference's own grid;
-a prediction on another grid is resampled onto it (nearest neighbour, by the affines).
+Values mean what the data set says of them (a dseg.tsv beside the file or above it, segments' names in a .seg.nrrd, the
+program that made it), else they are 0, 1, 2, 3, iSeg's 0, 10, 150, 250 or FreeSurfer's. Scores are computed on the
+reference's own grid; a prediction on another grid is resampled onto it (nearest neighbour, by the affines). Where it
+has tissue beyond the reference's grid, that is extended by background, so that all of it counts.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import platform
 import sys
 from collections.abc import Sequence
@@ -26,9 +27,11 @@ import numpy as np
 import scipy
 
 from model_core.command_line import run_command
-from model_core.errors import UserError
-from model_core.metrics import CONVENTIONS, TissueScore, format_scores, score_tissues
-from model_core.volumes import Volume, check_can_write, have_same_grid, read_labels, replace_when_complete, resample
+from model_core.comparison import Comparison, compare
+from model_core.findings import Finding
+from model_core.metrics import CONVENTIONS, TissueScore, format_scores
+from model_core.text_files import write_json
+from model_core.volumes import check_can_write, read_labels
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -37,17 +40,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.json:
         check_can_write(options.json, suffixes=())
     prediction, reference = read_labels(options.prediction), read_labels(options.reference)
-    resampled = not have_same_grid(prediction, reference)
-    if resampled:
-        given, prediction = prediction, onto_grid_of(reference, prediction)
-        print(
-            f"The prediction ({given.description}) is resampled, nearest neighbour, "
-            f"onto the grid of the reference ({reference.description})."
-        )
-    rows = score_tissues(prediction.array, reference.array, reference.spacing)
+    findings = [*prediction.findings, *reference.findings]
+    compared = compare(prediction, reference)
+    for sentence in (*(finding.sentence for finding in findings), *compared.sentences):
+        print(sentence)
+    rows = compared.scores()
     print(format_scores(rows))
     if options.json:
-        _write_json(options, reference, rows, resampled=resampled)
+        _write_json(options, compared, rows, findings)
         print(f"Scores written to {options.json}")
 
 
@@ -65,32 +65,16 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def onto_grid_of(reference: Volume, prediction: Volume) -> Volume:
-    """Resample a label map onto the reference's grid, nearest neighbour.
-
-    Raises:
-        UserError: the two volumes do not overlap in space.
-    """
-    # Labels are raised by one, so that background can be told from what lies outside of the volume.
-    raised = Volume(prediction.array + np.uint8(1), prediction.affine, prediction.path)
-    resampled = resample(raised, reference.array.shape, reference.affine, order=0).array
-    if not resampled.any():
-        raise UserError(
-            f"{prediction.path} ({prediction.description}) and {reference.path} ({reference.description}) do not "
-            "overlap in space; expected two label maps of one scan; check which files these are and their affines."
-        )
-    return Volume(np.maximum(resampled, 1) - np.uint8(1), reference.affine, prediction.path)
-
-
 def _write_json(
-    options: argparse.Namespace, reference: Volume, rows: Sequence[TissueScore], *, resampled: bool
+    options: argparse.Namespace, compared: Comparison, rows: Sequence[TissueScore], findings: Sequence[Finding]
 ) -> None:
     scores = {
         "prediction": str(options.prediction),
         "reference": str(options.reference),
-        "shape": list(reference.array.shape),
-        "spacing_mm": list(reference.spacing),
-        "prediction_resampled": resampled,
+        "shape": list(compared.reference.array.shape),
+        "spacing_mm": list(compared.reference.spacing),
+        "prediction_resampled": compared.resampled,
+        "notes": [*(finding.sentence for finding in findings), *compared.sentences],
         "tissues": [row.as_dict() for row in rows],
         "conventions": CONVENTIONS,
         "versions": {
@@ -98,8 +82,7 @@ def _write_json(
             **{module.__name__: module.__version__ for module in (np, scipy, nibabel)},
         },
     }
-    with replace_when_complete(options.json) as temporary:
-        temporary.write_text(json.dumps(scores, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+    write_json(options.json, scores)
 
 
 if __name__ == "__main__":

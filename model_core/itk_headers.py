@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from model_core.errors import UserError
-from model_core.volume_faults import damaged_header, half_missing, truncated
+from model_core.volume_faults import check_content, damaged_header, half_missing, truncated
 
 DEFLATE_BEST_RATIO = 1032  # zlib packs no more than this many bytes into one
 NRRD_SUFFIXES = (".nrrd", ".nhdr")
@@ -62,6 +62,7 @@ class TextHeader:
         if named.upper() == "LOCAL":
             return self.path, self.end
         data_path = self.path.parent / named
+        check_content(data_path)
         if not data_path.is_file():
             raise half_missing(self.path, data_path)
         return data_path, 0

@@ -58,7 +58,7 @@ def _take(path: Path, token: dict[str, object], purpose: str) -> None:
     try:
         for _ in range(2):
             try:
-                os.link(own, path)
+                _place(own, path)
                 return
             except FileExistsError:
                 holder = _read(path)
@@ -92,7 +92,7 @@ def _is_stale(path: Path, holder: dict[str, object], own: Path) -> bool:
             return True
         if started != UNKNOWN:
             return False
-    os.utime(own)  # the clock of the disk, for those of two machines may differ
+    _touch(own)  # the clock of the disk, for those of two machines may differ
     try:
         return own.stat().st_mtime - path.stat().st_mtime > STALE_SECONDS
     except FileNotFoundError:
@@ -108,11 +108,47 @@ def _remove_stale(path: Path, holder: dict[str, object] | None) -> None:
         return
     if _read(aside) != holder:
         with contextlib.suppress(FileExistsError):
-            os.link(aside, path)
+            _place(aside, path)
     aside.unlink()
+
+
+def _place(source: Path, path: Path) -> None:
+    """Give a file a second name, or where the file system knows no hard links make a new one of its content.
+
+    A new file is empty for a moment. Who reads it then takes it for a lock that is held, and so it is.
+
+    Raises:
+        FileExistsError: the name is taken.
+    """
+    try:
+        os.link(source, path)
+    except FileExistsError:
+        raise
+    except (OSError, AttributeError):  # exFAT, SMB, BeeGFS and FUSE have several words for it; Python may lack the call
+        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+        try:
+            os.write(descriptor, source.read_bytes())
+        except OSError:
+            path.unlink()
+            raise
+        finally:
+            os.close(descriptor)
+
+
+def _touch(path: Path) -> None:
+    """Make a file new by the clock of its disk, also where times cannot be set."""
+    try:
+        os.utime(path)
+    except FileNotFoundError:
+        raise
+    except OSError:
+        with open(path, "r+b") as file:
+            content = file.read()
+            file.seek(0)
+            file.write(content)
 
 
 def _keep_fresh(path: Path, ended: threading.Event) -> None:
     while not ended.wait(BEAT_SECONDS):
         with contextlib.suppress(OSError):
-            os.utime(path)
+            _touch(path)

@@ -13,24 +13,23 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
+from model_core.comparison import compare
 from model_core.crops import sampler_for
 from model_core.datasets import load_pair, prepare_subject
 from model_core.devices import available_cores, choose_device
 from model_core.distributed import started_together
 from model_core.errors import UserError
-from model_core.evaluate import onto_grid_of
 from model_core.experiments import Job
 from model_core.history import HISTORY_FILE, read_history
 from model_core.inference import Segmenter
 from model_core.inference.accumulator import Progress, Segmentation
 from model_core.job_lock import locked
-from model_core.metrics import score_tissues
 from model_core.networks import build_network
 from model_core.networks.input_form import form_of
 from model_core.preprocessing import PreparedPair
 from model_core.stop_signals import stop_signals
 from model_core.training import TrainingStopped, train
-from model_core.volumes import Volume, have_same_grid, read_volume, replace_when_complete
+from model_core.volumes import Volume, read_volume, replace_when_complete
 from model_core.weights import load_weights
 
 RESULT_FILE, LOCK_FILE, TRAINING_FOLDER = "result.json", "lock.json", "training"
@@ -117,6 +116,8 @@ def run_job(output: Path, job: Job, data: Path, on_start: Callable[[str], None] 
 def _train(output: Path, job: Job, data: Path, on_start: Callable[[str], None]) -> Path:
     on_start(f"trains on {len(job.training)} subjects")
     pairs = [load_pair(subject) for subject in job.training]
+    for finding in dict.fromkeys(finding for pair in pairs for finding in pair.findings):
+        on_start(f"is warned: {finding.sentence}")
     return train(
         job.settings,
         sampler_for(
@@ -191,9 +192,7 @@ def _segment(
 
 
 def _score(prediction: Volume, reference: Volume) -> list[dict[str, Any]]:
-    if not have_same_grid(prediction, reference):
-        prediction = onto_grid_of(reference, prediction)
-    return [row.as_dict() for row in score_tissues(prediction.array, reference.array, reference.spacing)]
+    return [row.as_dict() for row in compare(prediction, reference).scores()]
 
 
 def _write_result(path: Path, job: Job, weights: Path, evaluations: list[dict[str, Any]]) -> None:

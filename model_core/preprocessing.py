@@ -17,13 +17,13 @@ from model_core.alignment import align_rigidly
 from model_core.corrections import correct_bias
 from model_core.errors import UserError
 from model_core.grid_size import MARGIN, SPACING_TOLERANCE_MM
-from model_core.network_grid import LARGEST_BRAIN_MM, NetworkGrid, bounding_box
-from model_core.tissues import BACKGROUND
+from model_core.network_grid import LARGEST_BRAIN_MM, NetworkGrid
+from model_core.stripping import fill_cavities, refuse_unstripped
+from model_core.tissues import BACKGROUND, CSF
 from model_core.volumes import Volume, have_same_grid, resample
 
 __all__ = ["LARGEST_BRAIN_MM", "MARGIN", "SPACING_TOLERANCE_MM", "NetworkGrid", "PreparedPair", "prepare_pair"]
 
-LARGEST_NONZERO_SHARE = 0.6  # of the volume; a stripped brain fills 10 to 40 %
 SMALLEST_T2_SHARE = 0.5  # of the brain in T1 that T2 must cover
 SMALLEST_MASK_SHARE = 0.1  # of the mask in which T1 must have a signal
 
@@ -37,14 +37,17 @@ class PreparedPair:
     Attributes:
         t1: float32 (D, H, W), 0 outside the brain.
         t2: float32 (D, H, W), 0 outside the brain.
-        mask: bool (D, H, W), the brain.
+        mask: bool (D, H, W), the brain, cavities included.
         grid: where the network grid lies in T1.
+        holes: bool (D, H, W), where the brain encloses zeros of T1 or T2: clipped fluid, vessels. A network may take
+            them for what is outside; where it does, they are CSF. None stands for no such place.
     """
 
     t1: np.ndarray
     t2: np.ndarray
     mask: np.ndarray
     grid: NetworkGrid
+    holes: np.ndarray | None = None
 
     @property
     def affine(self) -> np.ndarray:
@@ -63,6 +66,8 @@ class PreparedPair:
             uint8 (I, J, K), background outside the brain.
         """
         self._check_shape("labels", labels.shape)
+        if self.holes is not None:
+            labels = np.where(self.holes & (labels == BACKGROUND.label), CSF.label, labels)
         return np.where(
             self.grid.brain, self.grid.to_native(labels.astype(np.uint8), order=0), BACKGROUND.label
         ).astype(np.uint8)
@@ -83,9 +88,17 @@ class PreparedPair:
         known = self.grid.to_native(weights, order=1)
         inside = self.grid.brain & (known > 0)
         known = known[inside]
+        missed = None if self.holes is None else self.holes.copy()
+        if missed is not None:
+            missed[self.holes] = probabilities[:, self.holes].argmax(axis=0) == BACKGROUND.label
         result = np.zeros((len(probabilities), *self.grid.brain.shape), dtype=np.float32)
         for label, channel in enumerate(probabilities):
-            values = self.grid.to_native(channel.astype(np.float32, copy=False) * weights, order=1)
+            weighted = channel.astype(np.float32, copy=False) * weights
+            if missed is not None and label == BACKGROUND.label:
+                weighted[missed] = 0
+            elif missed is not None and label == CSF.label:
+                weighted[missed] += probabilities[BACKGROUND.label][missed]
+            values = self.grid.to_native(weighted, order=1)
             result[label][inside] = values[inside] / known
         result[BACKGROUND.label][~inside] = 1
         return result
@@ -136,7 +149,7 @@ def prepare_pair(
         t1: scan, 0 outside the brain unless there is a mask.
         t2: scan of the same brain, on any grid that covers it.
         mask: the brain (not 0), on any grid that covers it; without it the brain is where T1 is not 0, cavities
-            included: CSF inside the head may well be 0.
+            included: CSF inside the head may well be 0. Cavities of a mask belong to the brain, too.
         align_t2: first find the rigid movement that brings T2 onto T1.
         bias_correction: divide each scan by its bias field (N4), on the network grid.
         on_stage: called with "preparing", "aligning" or "correcting" when that begins; what it raises ends the work.
@@ -153,9 +166,14 @@ def prepare_pair(
         begin("aligning")
         t2 = align_rigidly(t2, t1, brain).t2
         begin("preparing")
+    t2_region = fill_cavities(t2.array != 0)
     network_t1, share_of_brain = _sample(t1, brain, t1, grid)
-    network_t2, share_of_t2 = _sample(t2, _fill_cavities(t2.array != 0), t1, grid)
+    network_t2, share_of_t2 = _sample(t2, t2_region, t1, grid)
     network_mask = share_of_brain >= 0.5
+    zeros = brain & (t1.array == 0)
+    if mask is not None and zeros.any():  # a mask may be wider than the brain, and zeros in its rim are outside
+        zeros &= fill_cavities(t1.array != 0)
+    holes = network_mask & (_share(t1, zeros, t1, grid) | _share(t2, t2_region & (t2.array == 0), t1, grid))
     if not network_mask.any():
         raise UserError(
             f"The brain in T1 ({t1.path}, {t1.description}) fills no voxel of 1 mm; expected that of a head; correct "
@@ -166,8 +184,19 @@ def prepare_pair(
         begin("correcting")
         network_t1, network_t2 = correct_bias(network_t1, network_mask), correct_bias(network_t2, network_mask)
     return PreparedPair(
-        np.where(network_mask, network_t1, 0), np.where(network_mask, network_t2, 0), network_mask, grid
+        np.where(network_mask, network_t1, 0),
+        np.where(network_mask, network_t2, 0),
+        network_mask,
+        grid,
+        holes if holes.any() else None,
     )
+
+
+def _share(scan: Volume, region: np.ndarray, t1: Volume, grid: NetworkGrid) -> np.ndarray:
+    """Return where on the network grid a region (bool, on the scan's grid) fills half of a voxel or more, bool."""
+    if not region.any():
+        return np.zeros(grid.shape, dtype=bool)
+    return _sample(scan, region, t1, grid)[1] >= 0.5
 
 
 def _sample(scan: Volume, inside: np.ndarray, t1: Volume, grid: NetworkGrid) -> tuple[np.ndarray, np.ndarray]:
@@ -188,23 +217,14 @@ def _sample(scan: Volume, inside: np.ndarray, t1: Volume, grid: NetworkGrid) -> 
 
 def _find_brain(t1: Volume) -> np.ndarray:
     """Return where a skull-stripped T1 is not 0, cavities included; refuse a scan that does not look stripped."""
-    nonzero = t1.array != 0
-    if not nonzero.any():
+    if not t1.array.any():
         raise UserError(f"T1 ({t1.path}) is 0 everywhere; expected a brain; check the export.")
-    share = float(nonzero.mean())
-    touches = any(nonzero.take(end, axis).any() for axis in range(3) for end in (0, -1))
-    if share > LARGEST_NONZERO_SHARE or touches:
-        found = f"{share:.0%} of its voxels are not 0" + (" and it reaches the border of the volume" if touches else "")
-        raise UserError(
-            f"T1 ({t1.path}) does not look skull-stripped: {found}; expected a brain surrounded by zeros; run a "
-            "skull-stripping tool such as SynthStrip or HD-BET on it, or give a brain mask (--mask), "
-            "which also helps when the scan is cropped tightly to the brain."
-        )
-    return _fill_cavities(nonzero)
+    refuse_unstripped(t1)
+    return fill_cavities(t1.array != 0)
 
 
 def _place_mask(mask: Volume, t1: Volume) -> np.ndarray:
-    """Return the mask on T1's grid as bool."""
+    """Return the mask on T1's grid as bool, cavities included."""
     if not have_same_grid(mask, t1):
         mask = resample(mask, t1.array.shape, t1.affine, order=0)
     brain = mask.array != 0
@@ -213,18 +233,7 @@ def _place_mask(mask: Volume, t1: Volume) -> np.ndarray:
             f"The mask ({mask.path}) does not lie over the brain in T1 ({t1.path}, {t1.description}); expected both in "
             "the same place; make the mask from this T1, or resample it onto T1."
         )
-    return brain
-
-
-def _fill_cavities(foreground: np.ndarray) -> np.ndarray:
-    """Return the foreground with the cavities that it encloses: only what joins the outside stays background."""
-    if not foreground.any():
-        return foreground
-    box = bounding_box(foreground)
-    background, _ = ndimage.label(np.pad(~foreground[box], 1, constant_values=True))
-    filled = foreground.copy()
-    filled[box] = (background != background[0, 0, 0])[1:-1, 1:-1, 1:-1]
-    return filled
+    return fill_cavities(brain)
 
 
 def _check_overlap(t1: Volume, t2: Volume, covered: float, aligned: bool) -> None:

@@ -9,8 +9,8 @@ from typing import Any
 from model_core.quality import Finding
 from model_core.raw_scans import RawStep
 from model_core.report_document import Heading, Items, Paragraph, Part, Picture, Table, page_of
+from model_core.text_files import write_text
 from model_core.tissues import TISSUES
-from model_core.volumes import replace_when_complete
 
 STEP_TITLES = {
     "orientation": "Orientation, by the affine",
@@ -39,8 +39,7 @@ def write_report(
         if step.picture is not None:
             parts.append(Picture(step.name, step.picture, f"T1 and T2 after this step: {STEP_TITLES[step.name]}"))
     parts.append(Paragraph("Research software, not a medical device."))
-    with replace_when_complete(path) as temporary:
-        temporary.write_text(page_of(title, parts), encoding="utf-8")
+    write_text(path, page_of(title, parts))
 
 
 def _warnings(warnings: Sequence[Finding]) -> list[Part]:

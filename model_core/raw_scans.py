@@ -160,6 +160,7 @@ class _Chain:
         self, t1: Volume, t2: Volume, mask: Volume | None, options: RawOptions, begin: Callable[[str], None]
     ) -> None:
         self.t1, self.t2, self.mask = t1, t2, mask
+        self._given = {"t1": t1, "t2": t2, "mask": t1}  # on whose voxels each lies
         self.to_given = np.eye(4)
         self.steps: list[RawStep] = []
         self._options, self._begin = options, begin
@@ -188,7 +189,8 @@ class _Chain:
         volumes = [self.mask] if name == EXTRACTION else [self.t1, self.t2]
         for path, volume in zip(intermediate_paths(folder, name), volumes, strict=True):
             kept = to_canonical(volume) if name == ORIENTATION else volume
-            write_volume(path, kept.array, self.to_given @ kept.affine)
+            affine, given = self.to_given @ kept.affine, self._given[path.name.rpartition("-")[2].partition(".")[0]]
+            write_volume(path, kept.array, affine, like=given if np.allclose(affine, given.affine) else None)
 
     def orient(self) -> dict[str, Any]:
         """Read the orientations; the arrays stay as they are, for the affines hold them."""

@@ -10,7 +10,7 @@ Examples::
     python model_core/segment.py --raw --t1 T1w.nii.gz --t2 T2w.nii.gz --output segmentation.nii.gz --report report.html
 
 The scans are skull-stripped (0 outside the brain) or come with --mask. With --raw they are as converted from DICOM:
-the bias is corrected, T2 aligned, and the brain extracted by HD-BET or SynthStrip if one is installed. The label map
+the bias is corrected, T2 aligned, and the brain extracted by SynthStrip or HD-BET if one is installed. The label map
 lies on T1's own grid, voxel by voxel: 0 background, 1 CSF, 2 gray matter, 3 white matter. Beside it a .json file says
 how it was made and holds the warnings of the checks, which are also printed. Files: NIfTI, Analyze, NRRD, MetaImage,
 by their suffix.
@@ -35,14 +35,14 @@ from tqdm import tqdm
 
 from model_core.brain_extraction import AUTO, TOOL_NAMES
 from model_core.command_line import run_command
+from model_core.comparison import check_overlap, compare
 from model_core.devices import choose_device
 from model_core.errors import UserError
-from model_core.evaluate import onto_grid_of
 from model_core.findings import Finding
 from model_core.inference import Segmenter
 from model_core.inference.accumulator import Progress, Segmentation
 from model_core.memory import check_can_prepare, fit_memory, gigabytes
-from model_core.metrics import TissueScore, score_tissues, tissue_volumes
+from model_core.metrics import TissueScore, tissue_volumes
 from model_core.model_card import DEFAULT_WEIGHTS
 from model_core.preprocessing import PreparedPair, prepare_pair
 from model_core.quality import OLDEST_MONTHS, check_result, check_scans
@@ -51,9 +51,9 @@ from model_core.raw_scans import STEPS, RawOptions, RawScans, prepare_raw
 from model_core.segment_outputs import Stage, check_paths, draw, probability_paths, tell, write_scores
 from model_core.sidecar import describe_weights, write_sidecar
 from model_core.tissues import CLASSES
+from model_core.volume_faults import check_content
 from model_core.volumes import (
     Volume,
-    have_same_grid,
     read_labels,
     read_mask,
     read_volume,
@@ -75,6 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     t1, t2 = read_volume(options.t1), read_volume(options.t2)
     mask = read_mask(options.mask) if options.mask else None
     reference = read_labels(options.reference) if options.reference else None
+    check_content(options.weights)
     network, card = load_weights(options.weights)
     window = window_of(options.weights, card, network)
     _check_step(options.step, window)
@@ -87,9 +88,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     else:
         pair = prepare_pair(raw.t1, raw.t2, raw.mask)
     seen_t1, seen_t2 = (t1, t2) if raw is None else (raw.from_given(t1), raw.t2)
-    warnings = check_scans(seen_t1, seen_t2, pair)
+    warnings = [finding for volume in (t1, t2, mask, reference) if volume for finding in volume.findings]
+    warnings += check_scans(seen_t1, seen_t2, pair)
     if reference is not None:
-        onto_grid_of(reference, Volume(pair.grid.brain.astype(np.uint8), t1.affine, t1.path))  # or says what is wrong
+        check_overlap(t1, reference)
     drawn = reference if raw is None or reference is None else raw.from_given(reference)
     how = "interpolated" if pair.grid.is_interpolated else "only reoriented and cropped"
     print(f"Network grid: {'×'.join(map(str, pair.t1.shape))} voxels at 1 mm, {how}", flush=True)
@@ -105,7 +107,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     warnings += check_result(Volume(labels, t1.affine, str(options.output)), options.age_months)
     rows = _score(Volume(labels, t1.affine, str(options.output)), reference)
-    _write(options, t1, labels, probabilities)
+    _write(options, t1, labels, probabilities, pair.grid.brain)
     volumes = tissue_volumes(labels, t1.spacing)
     if options.scores:
         write_scores(options, card, volumes, rows, stages)
@@ -196,6 +198,12 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--age-months", type=_age, metavar="AGE", help="age at the scan, 0 to 24, for the check of the volumes")
     add("--iseg-values", action="store_true", help="write 0, 10, 150, 250 as iSeg does, instead of 0, 1, 2, 3")
     add("--probabilities", type=Path, metavar="DIR", help="also write each class's probabilities into this folder")
+    add(
+        "--save-mask",
+        type=Path,
+        metavar="MASK",
+        help="also write the brain that was segmented, 0 and 1, on T1's own grid",
+    )
     add("--picture", type=Path, metavar="PNG", help="also draw slices of the scans, the labels and the reference")
     add("--reference", type=Path, help="label map taken as true: print scores against it")
     add("--scores", type=Path, metavar="JSON", help="also write volumes, scores and times")
@@ -259,21 +267,23 @@ def _score(labels: Volume, reference: Volume | None) -> list[TissueScore]:
     """Score on the reference's own grid; no rows without a reference."""
     if reference is None:
         return []
-    if not have_same_grid(labels, reference):
-        labels = onto_grid_of(reference, labels)
-        print(
-            f"For the scores the labels are resampled (nearest neighbour) onto the reference: {reference.description}."
-        )
-    return score_tissues(labels.array, reference.array, reference.spacing)
+    compared = compare(labels, reference)
+    for sentence in compared.sentences:
+        print(sentence)
+    return compared.scores()
 
 
-def _write(options: argparse.Namespace, t1: Volume, labels: np.ndarray, probabilities: np.ndarray | None) -> None:
+def _write(
+    options: argparse.Namespace, t1: Volume, labels: np.ndarray, probabilities: np.ndarray | None, brain: np.ndarray
+) -> None:
     values = np.array([tissue.iseg_value if options.iseg_values else tissue.label for tissue in CLASSES], np.uint8)
-    write_volume(options.output, values[labels], t1.affine)
+    write_volume(options.output, values[labels], t1.affine, t1)
+    if options.save_mask:
+        write_volume(options.save_mask, brain, t1.affine, t1)
     if probabilities is not None:
         options.probabilities.mkdir(exist_ok=True)
         for path, channel in zip(probability_paths(options), probabilities, strict=True):
-            write_volume(path, channel, t1.affine)
+            write_volume(path, channel, t1.affine, t1)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -18,8 +17,9 @@ from model_core.metrics import CONVENTIONS, TissueScore, format_scores
 from model_core.preprocessing import PreparedPair
 from model_core.raw_scans import STEPS, intermediate_paths
 from model_core.sidecar import sidecar_path
+from model_core.text_files import printable, write_json
 from model_core.tissues import CLASSES, TISSUES
-from model_core.volumes import Volume, check_can_write, replace_when_complete, resample
+from model_core.volumes import Volume, check_can_write, resample
 
 INPUTS = ("t1", "t2", "mask", "reference", "weights")
 
@@ -28,6 +28,7 @@ def check_paths(options: argparse.Namespace) -> None:
     """Find out before minutes of work that an output cannot be written or would replace an input."""
     outputs = {"--output": options.output, "--scores": options.scores, "--picture": options.picture}
     outputs |= {"the sidecar of --output": sidecar_path(options.output), "--report": options.report}
+    outputs |= {"--save-mask": options.save_mask}
     outputs |= {f"--probabilities ({path.name})": path for path in probability_paths(options)}
     if options.keep_intermediates:
         outputs |= {
@@ -45,6 +46,8 @@ def check_paths(options: argparse.Namespace) -> None:
             raise UserError(f"{option} names {path}, which {other} names, too; choose another name.")
     check_can_write(options.output)
     check_can_write(sidecar_path(options.output), (".json",))
+    if options.save_mask:
+        check_can_write(options.save_mask)
     if options.scores:
         check_can_write(options.scores, ())
     if options.report:
@@ -101,8 +104,7 @@ def write_scores(
         "tissues": [row.as_dict() for row in rows],
         "conventions": CONVENTIONS,
     }
-    with replace_when_complete(options.scores) as temporary:
-        temporary.write_text(json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+    write_json(options.scores, report)
 
 
 def draw(
@@ -118,7 +120,15 @@ def draw(
         names = {tissue.key: tissue.key.upper() for tissue in TISSUES}
         subtitle += "    Dice  " + "   ".join(f"{names[row.tissue]} {row.dice:.3f}" for row in rows)
     on_grid = resample(reference, pair.t1.shape, pair.affine, order=0).array if reference is not None else None
-    draw_segmentation(path, pair.t1, pair.t2, segmentation.labels, on_grid, title=options.t1.name, subtitle=subtitle)
+    draw_segmentation(
+        path,
+        pair.t1,
+        pair.t2,
+        segmentation.labels,
+        on_grid,
+        title=printable(options.t1.name),
+        subtitle=printable(subtitle),
+    )
 
 
 def tell(
@@ -136,7 +146,7 @@ def tell(
     if rows:
         print(f"\n{format_scores(rows)}\n")
     written = [options.output, sidecar_path(options.output), *probability_paths(options)]
-    written += [options.scores, options.picture, options.report]
+    written += [options.save_mask, options.scores, options.picture, options.report]
     print("\n".join(f"Written: {path}" for path in written if path))
     for finding in warnings:
         print(f"Warning: {finding.sentence}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import platform
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -13,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from model_core.quality import Finding
+from model_core.text_files import write_json
 from model_core.volume_writing import WRITABLE_SUFFIXES
-from model_core.volumes import replace_when_complete
 
 PACKAGES = ("infantbrainseg", "torch", "numpy", "scipy", "nibabel", "SimpleITK")
 
@@ -39,8 +38,7 @@ def write_sidecar(output: Path, content: dict[str, Any], warnings: Sequence[Find
         "versions": _versions(),
         "made": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-    with replace_when_complete(path) as temporary:
-        temporary.write_text(json.dumps(whole, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+    write_json(path, whole)
     return path
 
 

@@ -232,8 +232,11 @@ def list_labelled(folder: Path) -> list[Subject]:
 
 
 def load_pairs(subjects: Sequence[Subject], purpose: str) -> list[LabelledPair]:
-    """Read subjects into memory with a progress bar."""
-    return [load_pair(subject) for subject in tqdm(subjects, desc=f"Reading {purpose} data", disable=not subjects)]
+    """Read subjects into memory with a progress bar, and print what their files make doubtful."""
+    pairs = [load_pair(subject) for subject in tqdm(subjects, desc=f"Reading {purpose} data", disable=not subjects)]
+    for finding in dict.fromkeys(finding for pair in pairs for finding in pair.findings):
+        print(f"Warning: {finding.sentence}")
+    return pairs
 
 
 def describe_data(options: argparse.Namespace, training: Sequence[Subject]) -> dict[str, Any]:

@@ -25,15 +25,19 @@ from nibabel.spm2analyze import Spm2AnalyzeHeader
 from nibabel.spm99analyze import Spm99AnalyzeHeader
 
 from model_core.errors import UserError
+from model_core.findings import Finding
 from model_core.itk_headers import DEFLATE_BEST_RATIO, read_text_header
-from model_core.volume_faults import half_missing, truncated
+from model_core.volume_faults import (
+    check_content,
+    check_is_file,
+    check_shape_and_type,
+    half_missing,
+    truncated,
+    wrongly_packed,
+)
+from model_core.volume_geometry import nifti_affine
+from model_core.volume_suffixes import ITK_SUFFIXES, NIFTI_SUFFIXES, suffix_of
 
-NIFTI_SUFFIXES = (".nii", ".nii.gz")
-PAIR_SUFFIXES = (".hdr", ".img", ".hdr.gz", ".img.gz")
-ITK_SUFFIXES = (".nrrd", ".nhdr", ".mha", ".mhd")
-READABLE_SUFFIXES = (*NIFTI_SUFFIXES, *PAIR_SUFFIXES, *ITK_SUFFIXES)
-
-MAX_VOXELS = 800**3  # 0.25 mm over a head; more than that is a damaged header, not a brain scan
 LARGEST_TAIL_BYTES = 64 << 20  # that may follow the voxels in a packed file
 
 # NIfTI-1 pairs and Analyze share the suffixes; the order is nibabel's own: the more telling header first.
@@ -45,34 +49,35 @@ logging.getLogger("nibabel.global").setLevel(logging.CRITICAL)  # header repairs
 sitk.ProcessObject.SetGlobalWarningDisplay(False)
 
 
-def suffix_of(path: str | Path, suffixes: tuple[str, ...] = READABLE_SUFFIXES) -> str:
-    """Return the volume suffix of a path in lower case, ``.nii.gz`` and the like as one.
+@dataclass(frozen=True)
+class LoadedFile:
+    """What a volume file holds.
 
-    Raises:
-        UserError: the path ends in none of ``suffixes``.
+    Attributes:
+        array: (I, J, K) of real numbers, scale slope and intercept applied, in the file's own voxel order.
+        affine: (4, 4), from voxel to RAS mm.
+        header: nibabel's header of a NIfTI or Analyze file as it stands there, nothing repaired; None for others.
+        findings: what a person should know of where the voxels were taken to lie.
     """
-    name = Path(path).name.lower()
-    found = [suffix for suffix in suffixes if name.endswith(suffix) and len(name) > len(suffix)]
-    if not found:
-        raise UserError(f"{path} has no known suffix; expected one of {', '.join(suffixes)}; rename or convert it.")
-    return max(found, key=len)
+
+    array: np.ndarray
+    affine: np.ndarray
+    header: Any = None
+    findings: tuple[Finding, ...] = ()
 
 
-def load(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
+def load(path: str | Path) -> LoadedFile:
     """Read one volume.
 
     Analyze 7.5 files hold no orientation. They are taken as that format's standard says and nibabel
     reads them: voxels run from right to left, back to front, bottom to top, with the origin in the
-    middle. Files that end in .hdr/.img but carry the NIfTI magic are read as NIfTI, affine included.
-
-    Returns:
-        The array (I, J, K) of real numbers, scale slope and intercept applied, in the file's own voxel
-        order, and the affine (4, 4) from voxel to RAS mm. A fourth dimension of length 1 is dropped.
+    middle. Files that end in .hdr/.img but carry the NIfTI magic are read as NIfTI, affine included. A fourth
+    dimension of length 1 is dropped; micrometres and metres become millimetres.
 
     Raises:
         UserError: missing, unreadable, truncated, not three-dimensional, not real-valued.
     """
-    _check_is_file(path)
+    check_is_file(path)
     suffix = suffix_of(path)
     with _told_in_a_sentence(path, suffix):
         return _load_itk(Path(path)) if suffix in ITK_SUFFIXES else _load_nibabel(Path(path), suffix)
@@ -84,12 +89,23 @@ def shape_of(path: str | Path) -> tuple[int, int, int]:
     Raises:
         UserError: as `load`, for what the header shows.
     """
-    _check_is_file(path)
+    return grid_of(path)[0]
+
+
+def grid_of(path: str | Path) -> tuple[tuple[int, int, int], np.ndarray]:
+    """Return the shape (I, J, K) and the affine (4, 4) that the header of a volume states; no voxel is read.
+
+    Raises:
+        UserError: as `load`, for what the header shows.
+    """
+    check_is_file(path)
     suffix = suffix_of(path)
     with _told_in_a_sentence(path, suffix):
-        return (
-            _read_itk_header(Path(path))[1] if suffix in ITK_SUFFIXES else _read_nifti_header(Path(path), suffix).shape
-        )
+        if suffix in ITK_SUFFIXES:
+            reader, shape = _read_itk_header(Path(path))
+            return shape, _itk_affine(reader)
+        file = _read_nifti_header(Path(path), suffix)
+        return file.shape, nifti_affine(file.header, file.shape, str(path))[0]
 
 
 @contextlib.contextmanager
@@ -107,46 +123,15 @@ def _told_in_a_sentence(path: str | Path, suffix: str) -> Iterator[None]:
         ) from error
 
 
-def _check_is_file(path: str | Path) -> None:
-    if os.path.isdir(path):
-        raise UserError(f"{path} is a folder; expected a volume file; name the file inside it.")
-    if not os.path.exists(path):
-        raise UserError(f"{path} does not exist; expected a volume file; check the path.")
-    if os.path.getsize(path) == 0:
-        raise UserError(f"{path} is empty (0 bytes); expected a volume; copy or export the file again.")
-
-
-def _check_shape_and_type(path: Path, shape: tuple[int, ...], type_name: str, is_real: bool) -> tuple[int, int, int]:
-    """Return the shape without trailing ones, or say why this is no scan of one brain."""
-    while len(shape) > 3 and shape[-1] == 1:
-        shape = shape[:-1]
-    sides = "×".join(str(side) for side in shape)
-    if len(shape) != 3 or 1 in shape:
-        raise UserError(
-            f"{path} has {len(shape)} dimensions ({sides}); expected one 3-D volume; extract a single volume from it."
-        )
-    if min(shape) < 1:
-        raise UserError(f"{path} has no voxels ({sides}); expected a 3-D volume; copy or export the file again.")
-    if math.prod(shape) > MAX_VOXELS:
-        raise UserError(
-            f"{path} claims {sides} voxels; expected at most {MAX_VOXELS:,}; crop the scan, or export it again."
-        )
-    if not is_real:
-        raise UserError(
-            f"{path} holds {type_name} voxels; expected one real number a voxel (gray values or labels); "
-            "convert it to a scalar volume."
-        )
-    return shape
-
-
 # ---- NIfTI and Analyze -------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class _NiftiFile:
-    """A NIfTI or Analyze header that has passed the checks, and the file of its voxels."""
+    """A NIfTI or Analyze header that has passed the checks, as nibabel repaired it and as it stands; its voxels."""
 
     header: Any
+    as_it_stands: Any
     shape: tuple[int, int, int]
     image_path: Path
 
@@ -154,6 +139,8 @@ class _NiftiFile:
 def _read_nifti_header(path: Path, suffix: str) -> _NiftiFile:
     single = suffix in NIFTI_SUFFIXES
     header_path, image_path = (path, path) if single else _find_pair(path, suffix)
+    for file in {header_path, image_path}:
+        wrongly_packed(file)
     with _open(header_path) as stream:
         block = stream.read(Nifti2Header.sizeof_hdr)
     candidates = _SINGLE_HEADERS if single else _PAIR_HEADERS
@@ -163,17 +150,18 @@ def _read_nifti_header(path: Path, suffix: str) -> _NiftiFile:
             f"{header_path} has no NIfTI{'' if single else ' or Analyze'} header; expected a {suffix} volume; "
             "the file may be damaged or of another format, export it again."
         )
-    _check_spacing_is_stated(header_path, header_class(block[: header_class.sizeof_hdr], check=False))
+    as_it_stands = header_class(block[: header_class.sizeof_hdr], check=False)
+    _check_spacing_is_stated(header_path, as_it_stands)
     header = header_class(block[: header_class.sizeof_hdr])
 
     data_type = header.get_data_dtype()
     is_real = data_type.fields is None and data_type.kind in "iuf"
     type_name = "RGB" if data_type.fields else str(data_type)
-    shape = _check_shape_and_type(header_path, tuple(int(side) for side in header.get_data_shape()), type_name, is_real)
-    return _NiftiFile(header, shape, image_path)
+    shape = check_shape_and_type(header_path, tuple(int(side) for side in header.get_data_shape()), type_name, is_real)
+    return _NiftiFile(header, as_it_stands, shape, image_path)
 
 
-def _load_nibabel(path: Path, suffix: str) -> tuple[np.ndarray, np.ndarray]:
+def _load_nibabel(path: Path, suffix: str) -> LoadedFile:
     file = _read_nifti_header(path, suffix)
     header, data_type, offset = file.header, file.header.get_data_dtype(), int(file.header.get_data_offset())
     content = _read_exactly(file.image_path, offset + math.prod(file.shape) * data_type.itemsize)
@@ -181,7 +169,8 @@ def _load_nibabel(path: Path, suffix: str) -> tuple[np.ndarray, np.ndarray]:
     slope, intercept = header.get_slope_inter()
     if slope not in (None, 1.0) or intercept not in (None, 0.0):
         array = array * float(slope or 1.0) + float(intercept or 0.0)
-    return array, np.asarray(header.get_best_affine(), dtype=np.float64)
+    affine, findings = nifti_affine(header, file.shape, str(path))
+    return LoadedFile(array, affine, file.as_it_stands, tuple(findings))
 
 
 def _check_spacing_is_stated(path: Path, header: Any) -> None:
@@ -205,6 +194,7 @@ def _find_pair(path: Path, suffix: str) -> tuple[Path, Path]:
         names = [f"{stem}{kind}", f"{stem}{kind}.gz", f"{stem}{kind.upper()}"]
         found = [path.with_name(name) for name in names if path.with_name(name).is_file()]
         if not found:
+            check_content(path.with_name(names[0]))
             raise half_missing(path, path.with_name(names[0]))
         return found[0]
 
@@ -268,21 +258,25 @@ def _read_itk_header(path: Path) -> tuple[sitk.ImageFileReader, tuple[int, int, 
         reader.ReadImageInformation()
     type_name = sitk.GetPixelIDValueAsString(reader.GetPixelID())
     is_real = reader.GetNumberOfComponents() == 1 and "complex" not in type_name and "label" not in type_name
-    shape = _check_shape_and_type(path, tuple(int(side) for side in reader.GetSize()), type_name, is_real)
+    shape = check_shape_and_type(path, tuple(int(side) for side in reader.GetSize()), type_name, is_real)
     bytes_a_voxel = sitk.Image([1, 1], reader.GetPixelID()).GetSizeOfPixelComponent()
     header.check_holds(math.prod(shape), bytes_a_voxel)
     return reader, shape
 
 
-def _load_itk(path: Path) -> tuple[np.ndarray, np.ndarray]:
+def _load_itk(path: Path) -> LoadedFile:
     reader, shape = _read_itk_header(path)
     with silent_libraries():
         image = reader.Execute()
     array = sitk.GetArrayFromImage(image).T.reshape(shape)
+    return LoadedFile(array, _itk_affine(image))
 
+
+def _itk_affine(image: sitk.Image | sitk.ImageFileReader) -> np.ndarray:
+    """The affine (4, 4) to RAS mm of an image, or of a file whose header was read."""
     dimension = image.GetDimension()
     direction = np.reshape(image.GetDirection(), (dimension, dimension))[:3, :3]
     affine = np.eye(4)
     affine[:3, :3] = direction * np.asarray(image.GetSpacing()[:3])
     affine[:3, 3] = image.GetOrigin()[:3]
-    return array, LPS_TO_RAS @ affine
+    return LPS_TO_RAS @ affine

@@ -10,20 +10,29 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import nibabel
 import numpy as np
 import SimpleITK as sitk
+from nibabel.nifti1 import Nifti1Header
+from nibabel.nifti2 import Nifti2Header
 
 from model_core.errors import UserError
 from model_core.itk_headers import check_name
 from model_core.processes import start_of, this_machine
-from model_core.volume_reading import ITK_SUFFIXES, LPS_TO_RAS, NIFTI_SUFFIXES, load, silent_libraries, suffix_of
+from model_core.volume_geometry import analyze_like, copy_place, matrix_beside
+from model_core.volume_reading import LPS_TO_RAS, load, silent_libraries
+from model_core.volume_suffixes import ITK_SUFFIXES, NIFTI_SUFFIXES, suffix_of
+
+if TYPE_CHECKING:
+    from model_core.volumes import Volume
 
 WRITABLE_SUFFIXES = (*NIFTI_SUFFIXES, ".hdr", ".img", *ITK_SUFFIXES)
 LARGEST_SHEAR = 1e-4  # cosine between two axes; rounding of float32 affines stays far below
 PARTIAL = ".partial-"  # temporary folders: this, the place, process and start of who writes, and a random end
 STALE_SECONDS = 86_400.0  # a temporary folder of another machine that was not touched for so long is of nobody
+NO_FSYNC = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP)  # of file systems that do not know it
 ALIGNED = 2  # NIfTI's code for coordinates aligned to another file: those of the T1 scan
 
 
@@ -120,20 +129,28 @@ def _flush_to_disk(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)  # some file systems tell of a full disk only here
+    except OSError as error:
+        if error.errno not in NO_FSYNC:
+            raise
     finally:
         os.close(descriptor)
 
 
-def write_volume(path: str | Path, array: np.ndarray, affine: np.ndarray) -> None:
+def write_volume(path: str | Path, array: np.ndarray, affine: np.ndarray, like: Volume | None = None) -> None:
     """Write a volume, in the format that the suffix names; it appears complete or not at all.
 
     NIfTI gets the affine as sform, exactly (to float32), and as qform; .hdr/.img is written as a NIfTI
     pair, since an Analyze file cannot hold an affine. The type of the array is kept (bool as uint8).
 
+    With ``like`` the file states its place as that scan's file does, so that every reader, whichever of a header's
+    words it goes by, puts the two on each other: NIfTI gets its version, forms, codes, voxel size and unit; NRRD and
+    MetaImage the place where ITK, which alone reads them, sees that file; and .hdr/.img becomes Analyze where that is.
+
     Args:
         path: ends in .nii, .nii.gz, .hdr or .img (a pair), .nrrd, .nhdr, .mha, .mhd (with .raw).
         array: (I, J, K).
         affine: (4, 4) from voxel to RAS mm.
+        like: a scan as it was read from its file, of the same shape and affine.
 
     Raises:
         UserError: unknown suffix, place that cannot be written to, full disk, or a sheared affine in a
@@ -147,16 +164,27 @@ def write_volume(path: str | Path, array: np.ndarray, affine: np.ndarray) -> Non
     check_name(Path(os.path.realpath(path)))
     with replace_when_complete(path) as temporary:
         if suffix in ITK_SUFFIXES:
-            _save_itk(path, temporary, array, affine)
+            _save_itk(path, temporary, array, affine, like)
         else:
-            _save_nifti(temporary, array, affine, pair=suffix not in NIFTI_SUFFIXES)
+            _save_nifti(temporary, array, affine, like, is_pair=suffix not in NIFTI_SUFFIXES)
 
 
-def _save_nifti(temporary: Path, array: np.ndarray, affine: np.ndarray, *, pair: bool) -> None:
-    image = (nibabel.Nifti1Pair if pair else nibabel.Nifti1Image)(array, affine)
-    image.set_sform(affine, code=ALIGNED)
-    image.set_qform(affine, code=ALIGNED, strip_shears=True)
-    image.header.set_xyzt_units("mm")
+def _save_nifti(temporary: Path, array: np.ndarray, affine: np.ndarray, like: Volume | None, *, is_pair: bool) -> None:
+    stated = None if like is None else like.header
+    if is_pair and stated is not None and not isinstance(stated, Nifti1Header):
+        analyze_like(stated, array, matrix_beside(like.path)).to_filename(temporary)
+        return
+    kinds = (nibabel.Nifti1Image, nibabel.Nifti1Pair)
+    if isinstance(stated, Nifti2Header):  # whose numbers have more digits than the first version holds
+        kinds = (nibabel.Nifti2Image, nibabel.Nifti2Pair)
+    # Without an affine nibabel leaves the words of the header as they are.
+    image = kinds[is_pair](array, affine if stated is None else None)
+    if stated is None:
+        image.set_sform(affine, code=ALIGNED)
+        image.set_qform(affine, code=ALIGNED, strip_shears=True)
+        image.header.set_xyzt_units("mm")
+    else:
+        copy_place(stated, image.header, affine)
     image.to_filename(temporary)
 
 
@@ -177,18 +205,41 @@ def itk_image(array: np.ndarray, affine: np.ndarray) -> sitk.Image:
     return image
 
 
-def _save_itk(path: str | Path, temporary: Path, array: np.ndarray, affine: np.ndarray) -> None:
-    if not has_right_angles(affine):
+def _save_itk(path: str | Path, temporary: Path, array: np.ndarray, affine: np.ndarray, like: Volume | None) -> None:
+    if not has_right_angles(affine) and (like is None or like.header is not None):  # ITK sees its own files' shear
         raise UserError(
             f"{path} cannot hold the affine of this scan, whose axes are not at right angles; "
             "NRRD and MetaImage hold rotations and spacings only; write a .nii.gz instead."
         )
     try:
+        image = None if like is None else _itk_image_like(like, array)
         with silent_libraries():
-            sitk.WriteImage(itk_image(array, affine), str(temporary), useCompression=temporary.suffix.lower() != ".mhd")
-        complete = np.array_equal(load(temporary)[0], array)
+            compress = temporary.suffix.lower() != ".mhd"
+            sitk.WriteImage(
+                itk_image(array, affine) if image is None else image, str(temporary), useCompression=compress
+            )
+        complete = np.array_equal(load(temporary).array, array)
     except (RuntimeError, UserError):
         complete = False
     if not complete:  # ITK does not always say that a write failed, nor why
         full = shutil.disk_usage(temporary.parent).free < array.nbytes
         raise OSError(errno.ENOSPC if full else errno.EIO, "the file that was written is not complete", str(path))
+
+
+def _itk_image_like(like: Volume, array: np.ndarray) -> sitk.Image | None:
+    """Make a SimpleITK image of an array where ITK sees the file of a scan; None where ITK cannot read that."""
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(like.path)
+    try:
+        with silent_libraries():
+            reader.ReadImageInformation()
+    except RuntimeError:
+        return None
+    if tuple(reader.GetSize()[:3]) != array.shape:
+        return None
+    dimension = reader.GetDimension()
+    image = sitk.GetImageFromArray(np.ascontiguousarray(array.T))
+    image.SetSpacing(reader.GetSpacing()[:3])
+    image.SetOrigin(reader.GetOrigin()[:3])
+    image.SetDirection(np.reshape(reader.GetDirection(), (dimension, dimension))[:3, :3].ravel().tolist())
+    return image

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import nibabel
 import numpy as np
@@ -15,11 +16,14 @@ from scipy import ndimage
 
 from model_core import volume_reading
 from model_core.errors import UserError
-from model_core.tissues import CLASSES
+from model_core.findings import Finding
+from model_core.label_values import to_labels
+from model_core.volume_geometry import check_affine
 from model_core.volume_writing import check_can_write, replace_when_complete, write_volume
 
 __all__ = [
     "Volume",
+    "as_labels",
     "check_can_write",
     "have_same_grid",
     "read_label_values",
@@ -32,8 +36,8 @@ __all__ = [
     "write_volume",
 ]
 
-SPACING_RANGE_MM = (0.1, 10.0)  # of one voxel side; outside of it the header is wrong, or not of a head scan
 SAME_GRID_TOLERANCE = 0.01  # of a voxel: rounding of affines in file headers stays far below
+SMALLEST_EXTENT_MM, FEWEST_SLICES = 60.0, 20  # of a scan that is taken where there are several
 ROUNDING = 1e-3  # label values may be stored as floating-point numbers this far off
 
 
@@ -45,11 +49,16 @@ class Volume:
         array: (I, J, K).
         affine: (4, 4), float64, from voxel to RAS mm.
         path: the file it came from, for error sentences.
+        header: of a NIfTI or Analyze file, as it stands there, so that a result can state its place in the same words;
+            None for volumes that came from other formats or were moved since.
+        findings: what a person should know of how the file was understood.
     """
 
     array: np.ndarray
     affine: np.ndarray
     path: str = ""
+    header: Any = None
+    findings: tuple[Finding, ...] = ()
 
     @property
     def spacing(self) -> tuple[float, float, float]:
@@ -74,10 +83,9 @@ def read_volume(path: str | Path) -> Volume:
         UserError: the file is missing, damaged or truncated, is no single 3-D volume of finite real
             numbers, is constant, or its affine or spacing makes no sense.
     """
-    array, affine = volume_reading.load(path)
-    _check_affine(path, affine)
+    file = _load(path)
     with np.errstate(over="ignore"):
-        array = np.ascontiguousarray(array, dtype=np.float32)
+        array = np.ascontiguousarray(file.array, dtype=np.float32)
     not_finite = array.size - int(np.isfinite(array).sum())
     if not_finite:
         raise UserError(
@@ -86,19 +94,46 @@ def read_volume(path: str | Path) -> Volume:
         )
     if array.min() == array.max():
         raise UserError(f"{path} has the value {array.flat[0]:g} in every voxel; expected a scan; check the export.")
-    return Volume(array, affine, str(path))
+    return Volume(array, file.affine, str(path), file.header, file.findings)
+
+
+def _load(path: str | Path) -> volume_reading.LoadedFile:
+    file = volume_reading.load(path)
+    check_affine(str(path), file.array.shape, file.affine)
+    return file
+
+
+def explain_unusable(path: str | Path) -> str:
+    """Say by the header alone why a scan cannot be segmented; empty where nothing speaks against it."""
+    try:
+        shape, affine = volume_reading.grid_of(path)
+        check_affine(str(path), shape, affine)
+    except UserError as error:
+        return str(error).removeprefix(f"{path} ").split(";")[0]
+    extent = np.linalg.norm(affine[:3, :3], axis=0) * shape
+    if extent.min() < SMALLEST_EXTENT_MM:
+        return f"covers {' × '.join(f'{side:.0f}' for side in extent)} mm only"
+    if len(shape) == 3 and min(shape) < FEWEST_SLICES:
+        return f"has {min(shape)} slices only"
+    return ""
 
 
 def read_mask(path: str | Path) -> Volume:
     """Read a brain mask as bool: every voxel that is not 0 is brain.
 
     Raises:
-        UserError: as `read_volume`, and when the mask is empty.
+        UserError: as `read_volume`, and when the mask is empty or soft.
     """
-    values = read_label_values(path)
-    if not values.array.any():
+    file = _load(path)
+    if file.array.dtype.kind == "f" and not _are_whole(file.array).all():
+        found = file.array[~_are_whole(file.array)]
+        raise UserError(
+            f"{path} is no mask of yes and no: {found.size:,} voxels hold values such as {found[0]:.3g}; expected 0 "
+            "outside the brain and 1 inside; cut it at a threshold (0.5 for a map of probabilities) and save it again."
+        )
+    if not file.array.any():
         raise UserError(f"{path} is an empty mask; expected the brain's voxels to be 1; make the mask again.")
-    return Volume(values.array != 0, values.affine, values.path)
+    return Volume(np.abs(file.array) > ROUNDING, file.affine, str(path), file.header, file.findings)
 
 
 def read_label_values(path: str | Path) -> Volume:
@@ -107,55 +142,40 @@ def read_label_values(path: str | Path) -> Volume:
     Raises:
         UserError: as `read_volume` (constant maps are taken), and when values are not whole numbers.
     """
-    array, affine = volume_reading.load(path)
-    _check_affine(path, affine)
+    file = _load(path)
+    array = file.array
     if array.dtype.kind == "f":
-        with np.errstate(invalid="ignore", over="ignore"):
-            whole = np.isfinite(array) & (np.abs(array - np.rint(array)) <= ROUNDING) & (np.abs(array) < 2**31)
+        whole = _are_whole(array)
         if not whole.all():
             raise UserError(
                 f"{path} has {int((~whole).sum()):,} voxels that are not whole numbers; expected a label map; "
                 "was a scan or a probability map given in its place?"
             )
         array = np.rint(array)
-    return Volume(np.ascontiguousarray(array, dtype=np.int32), affine, str(path))
+    return Volume(np.ascontiguousarray(array, dtype=np.int32), file.affine, str(path), file.header, file.findings)
+
+
+def _are_whole(array: np.ndarray) -> np.ndarray:
+    with np.errstate(invalid="ignore", over="ignore"):
+        return np.isfinite(array) & (np.abs(array - np.rint(array)) <= ROUNDING) & (np.abs(array) < 2**31)
 
 
 def read_labels(path: str | Path) -> Volume:
     """Read a tissue label map as uint8 0, 1, 2, 3 (background, CSF, GM, WM).
 
-    Files hold these labels or iSeg's values 0, 10, 150, 250.
+    The values mean what the data set says (see label_values.py), else they are these labels, iSeg's 0, 10, 150, 250, or
+    FreeSurfer's (aseg, aparc+aseg, wmparc), whose cerebellum and brain stem become background.
 
     Raises:
-        UserError: as `read_label_values`, and when other values occur.
+        UserError: as `read_label_values`, and when values are unknown or their meaning is contradictory.
     """
-    values = read_label_values(path)
-    found = np.unique(values.array)
-    for known in ([tissue.label for tissue in CLASSES], [tissue.iseg_value for tissue in CLASSES]):
-        if np.isin(found, known).all():
-            labels = np.searchsorted(known, values.array).astype(np.uint8)
-            return Volume(labels, values.affine, values.path)
-    listed = ", ".join(str(value) for value in found[:8]) + (", …" if len(found) > 8 else "")
-    raise UserError(
-        f"{path} has the label values {listed}; expected 0, 1, 2, 3 or iSeg's 0, 10, 150, 250; map the values first."
-    )
+    return as_labels(read_label_values(path))
 
 
-def _check_affine(path: str | Path, affine: np.ndarray) -> None:
-    if not np.isfinite(affine).all():
-        raise UserError(f"{path} has an affine with NaN or infinite entries; expected numbers; export it again.")
-    spacing = np.linalg.norm(affine[:3, :3], axis=0)
-    smallest, largest = SPACING_RANGE_MM
-    if spacing.min() < smallest or spacing.max() > largest:
-        raise UserError(
-            f"{path} has a spacing of {' × '.join(f'{side:g}' for side in spacing)} mm; expected {smallest:g} to "
-            f"{largest:g} mm a side; correct the voxel size (and its unit) in the header."
-        )
-    if abs(np.linalg.det(affine[:3, :3] / spacing)) < 0.1:  # 1 for axes at right angles
-        raise UserError(
-            f"{path} has an affine whose axes (nearly) fall together; expected three axes in space; "
-            "export the file again with its geometry."
-        )
+def as_labels(values: Volume) -> Volume:
+    """Give the values that `read_label_values` read their meaning; see `read_labels`."""
+    labels, findings = to_labels(values.array, values.path)
+    return Volume(labels, values.affine, values.path, values.header, (*values.findings, *findings))
 
 
 def have_same_grid(first: Volume, second: Volume) -> bool:

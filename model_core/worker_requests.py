@@ -17,14 +17,15 @@ import scipy
 import SimpleITK as sitk
 import torch
 
+from model_core.comparison import compare
 from model_core.devices import Device, best_device, choose_device, explain_unused_gpu, is_out_of_memory, list_devices
 from model_core.disagreements import deepest_place, disagreement_map
 from model_core.errors import UserError
-from model_core.evaluate import onto_grid_of
 from model_core.metrics import TissueScore, score_tissues
 from model_core.model_card import DEFAULT_WEIGHTS
 from model_core.tissues import TISSUES, Tissue
-from model_core.volumes import Volume, have_same_grid, read_labels, write_volume
+from model_core.volume_faults import check_content
+from model_core.volumes import Volume, read_labels, write_volume
 from model_core.weights import load_weights, window_of
 from model_core.worker_channel import Channel, ExchangeFolder
 from model_core.worker_messages import Request, Score
@@ -92,9 +93,9 @@ class Tasks:
         wanted: Score = request.content
         labels = read_labels(folder.find("prediction", wanted.prediction))
         reference = read_labels(folder.find("reference", wanted.reference))
-        resampled = not have_same_grid(labels, reference)
-        if resampled:
-            labels = onto_grid_of(reference, labels)
+        compared = compare(labels, reference)
+        notes = [finding.sentence for finding in (*labels.findings, *reference.findings)] + [*compared.sentences]
+        labels, reference = compared.prediction, compared.reference
         rows, places = [], {}
         for tissue in TISSUES:
             request.stop.check()
@@ -102,9 +103,15 @@ class Tasks:
             places[tissue.key] = _place(labels.array, reference, tissue)
         request.stop.check()
         name = "disagreement.nii"
-        write_volume(folder.path / name, disagreement_map(labels.array, reference.array), reference.affine)
+        write_volume(folder.path / name, disagreement_map(labels.array, reference.array), reference.affine, reference)
         folder.give(self._channel, request.id, name)
-        return {"rows": rows, "resampled": resampled, "disagreement": name, "places": places}
+        return {
+            "rows": rows,
+            "resampled": compared.resampled,
+            "disagreement": name,
+            "places": places,
+            "notes": notes,
+        }
 
     @staticmethod
     def explain(error: Exception) -> tuple[str, str]:
@@ -148,6 +155,7 @@ class Tasks:
         if self._loaded and self._loaded.key != key:
             self._release()
         if not self._loaded:
+            check_content(path)
             network, card = load_weights(path)
             window = window_of(path, card, network)
             self._loaded = LoadedNetwork(key, network.to(choose_device(device.name)), card, window)

@@ -151,6 +151,7 @@ class SegmentationRun:
             self._is_extracting = stage == EXTRACTION
             self._report.begin(STAGES.get(stage, stage))
 
+        told = [finding for volume in (t1, t2, mask) if volume for finding in volume.findings]
         if self._wanted.raw:
             # In the folder of the exchange, which is removed even where this process is killed.
             options = RawOptions(brain_extraction=self._wanted.brain_extraction, gpu=gpu, scratch=self._folder.path)
@@ -161,7 +162,7 @@ class SegmentationRun:
             switches = {"align_t2": self._wanted.align_t2, "bias_correction": self._wanted.bias_correction}
             pair = prepare_pair(t1, t2, mask, on_stage=begin, **switches)
         begin("checking")
-        return pair, check_scans(t1, t2, pair)
+        return pair, [*told, *check_scans(t1, t2, pair)]
 
     def _segment(self, pair: PreparedPair, t1: Volume) -> tuple[Segmentation, float]:
         """Run the windows; returns the result and the seconds that they took."""
@@ -235,5 +236,5 @@ class SegmentationRun:
         }
 
     def _give_volume(self, name: str, array: np.ndarray, t1: Volume) -> None:
-        write_volume(self._folder.path / name, array, t1.affine)
+        write_volume(self._folder.path / name, array, t1.affine, t1)
         self._folder.give(self._channel, self._id, name)

@@ -40,8 +40,8 @@ if content.startswith(b"crash"):
 output = Path(given["--output"])
 output.write_bytes(b"labels of " + content)
 Path(given["--picture"]).write_bytes(b"picture")
-if "--report" in given:
-    Path(given["--report"]).write_text("steps")
+Path(given["--report"]).write_text("steps")
+Path(given["--save-mask"]).write_bytes(b"mask")
 if "--probabilities" in given:
     Path(given["--probabilities"]).mkdir()
     for tissue in ("background", "csf", "gm", "wm"):

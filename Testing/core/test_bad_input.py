@@ -133,7 +133,10 @@ BAD_SCANS = {
     "4-D": (lambda f, a: nifti(f / "a.nii", np.stack([a, a], -1)), r"4 dimensions \(12×10×8×2\); expected one 3-D"),
     "4-D nrrd": (lambda f, a: itk_of(f / "a.nrrd", sitk.Image([5, 6, 7, 2], sitk.sitkInt16)), "4 dimensions"),
     "2-D": (lambda f, a: nifti(f / "a.nii", a[..., 0]), "2 dimensions|3 dimensions"),
-    "one slice": (lambda f, a: nifti(f / "a.nii", a[..., :1]), "dimensions .*expected one 3-D volume"),
+    "one slice": (
+        lambda f, a: nifti(f / "a.nii", a[..., :1]),
+        r"has a single slice \(12×10×1 voxels\); expected a 3-D",
+    ),
     "no voxels": (lambda f, a: nifti(f / "a.nii", a, (DIM, "<4h", 3, 0, 10, 8)), "has no voxels|cannot be read"),
     "negative side": (lambda f, a: nifti(f / "a.nii", a, (DIM, "<4h", 3, -5, 10, 8)), "has no voxels|cannot be read"),
     "NaN": (lambda f, a: nifti(f / "a.nii", with_value(a, np.nan, np.nan)), "2 voxels that are NaN or infinite"),
@@ -216,10 +219,13 @@ def test_a_header_that_lies_takes_no_memory(tmp_path, noise):
 
 def test_label_maps_with_other_values_are_refused(tmp_path, noise):
     for values, words in [
-        (np.array([0, 1, 2, 4], np.uint8), "values 0, 1, 2, 4; expected 0, 1, 2, 3 or iSeg's 0, 10, 150, 250"),
-        (np.array([0, 1, 10, 150], np.uint8), "values 0, 1, 10, 150;"),
-        (np.array([0, -1, 2, 3], np.int16), "values -1, 0, 2, 3;"),
-        (np.arange(100, 140, dtype=np.int16), "100, 101, .*, 107, …;"),
+        (
+            np.array([0, 1, 2, 4], np.uint8),
+            r"values 0, 1, 2, 4 \(unknown: 1\); expected 0, 1, 2, 3 or iSeg's 0, 10, 150, 250",
+        ),
+        (np.array([0, 1, 10, 150], np.uint8), r"values 0, 1, 10, 150 \("),
+        (np.array([0, -1, 2, 3], np.int16), r"values -1, 0, 2, 3 \(unknown: -1"),
+        (np.arange(100, 140, dtype=np.int16), r"100, 101, .*, 107, … \("),
         (np.array([0, 0.5, 1, 2], np.float32), "2 voxels that are not whole numbers; .*was a scan"),
         (np.array([0, np.nan, 1, 2], np.float32), "2 voxels that are not whole numbers"),
     ]:

@@ -73,6 +73,32 @@ def test_synthstrip_and_its_docker_wrapper_are_found(head, tmp_path, monkeypatch
     assert np.array_equal(extract_brain(t1, tool).array, brain.array)
 
 
+def test_synthstrip_of_pip_is_found_with_the_standard_model_that_is_named(head, tmp_path, monkeypatch):
+    t1, brain = head
+    write_volume(tmp_path / "answer.nii.gz", brain.array, brain.affine)
+    options = f"-i scan.nii.gz -o brain.nii.gz -m mask.nii.gz --model {tmp_path / 'synthstrip.1.pt'}"
+    script = f'[ "$*" = "{options}" ] && cp "{tmp_path}/answer.nii.gz" mask.nii.gz'
+    monkeypatch.delenv("FREESURFER_HOME", raising=False)
+    install(tmp_path, monkeypatch, "nipreps-synthstrip", script)
+    with pytest.raises(UserError, match=r"synthstrip has no model: download .*synthstrip\.1\.pt .*SYNTHSTRIP_MODEL"):
+        choose_tool("auto")
+    (tmp_path / "synthstrip.1.pt").touch()
+    monkeypatch.setenv("SYNTHSTRIP_MODEL", str(tmp_path / "synthstrip.1.pt"))
+    assert np.array_equal(extract_brain(t1, choose_tool("auto")).array, brain.array)
+    monkeypatch.delenv("SYNTHSTRIP_MODEL")
+    (tmp_path / "models").mkdir()
+    (tmp_path / "synthstrip.1.pt").rename(tmp_path / "models" / "synthstrip.1.pt")
+    monkeypatch.setenv("FREESURFER_HOME", str(tmp_path))
+    assert choose_tool("synthstrip").program == str(tmp_path / "bin" / "nipreps-synthstrip")
+
+
+def test_where_both_are_installed_synthstrip_is_taken_for_it_knows_infants(tmp_path, monkeypatch):
+    for name in ("hd-bet", "synthstrip-docker"):
+        install(tmp_path, monkeypatch, name, "exit 0")
+    assert choose_tool("auto").name == "synthstrip"
+    assert choose_tool("hd-bet").name == "hd-bet"
+
+
 def test_a_tool_that_is_not_installed_is_named(tmp_path, monkeypatch):
     install(tmp_path, monkeypatch, "hd-bet", "exit 0")
     with pytest.raises(UserError, match=r"SynthStrip \(mri_synthstrip or .*was not found"):
@@ -157,7 +183,7 @@ def test_a_tool_runs_in_the_environment_that_was_handed_over(head, tmp_path, mon
 
 
 def test_a_tool_of_an_unknown_name_is_refused_with_the_known_ones():
-    with pytest.raises(UserError, match="'bet' is no brain extraction tool; expected auto or hd-bet or synthstrip"):
+    with pytest.raises(UserError, match="'bet' is no brain extraction tool; expected auto or synthstrip or hd-bet"):
         choose_tool("bet")
 
 

@@ -1,18 +1,21 @@
 """The command cohort.py with a quick program in segment.py's place: what it writes, runs again, and says."""
 
 import csv
+import errno
 import json
+import os
 import shlex
+import threading
 import tomllib
 from pathlib import Path
 
 import numpy as np
 import pytest
-from cohort_folders import REPOSITORY, QuickCohort, write_data, write_weights
+from cohort_folders import REPOSITORY, QuickCohort, wait_until, write_data, write_weights
 from scan_phantoms import grid, scans
 
 from model_core import cohort
-from model_core.cohort_files import PROGRAM_VERSION
+from model_core.cohort_files import PROGRAM_URL, PROGRAM_VERSION
 from model_core.cohort_runs import segment_command
 from model_core.cohort_subjects import CohortSubject
 from model_core.cohort_tasks import CohortSettings, Task
@@ -35,18 +38,21 @@ def test_results_are_named_and_described_as_bids_derivatives(two):
     two.run()
     found = {path.relative_to(two.output).as_posix() for path in two.output.rglob("*") if path.is_file()}
     stem = "sub-02/ses-6mo/anat/sub-02_ses-6mo_run-1_space-T1w"
-    of_one = {f"{stem}_dseg.nii.gz", f"{stem}_dseg.json"}
+    of_one = {f"{stem}_{kind}.{end}" for kind in ("dseg", "desc-brain_mask") for end in ("nii.gz", "json")}
     of_one |= {f"{stem}_label-{name}_probseg{end}" for name in ("CSF", "GM", "WM") for end in (".nii.gz", ".json")}
     of_one |= {"sub-02/figures/sub-02_ses-6mo_run-1_space-T1w_dseg.png", "logs/sub-02_ses-6mo.log"}
+    of_one |= {"sub-02_ses-6mo.html"}
     assert {path for path in found if "sub-02" in path} == of_one
     shared = {path for path in found if "sub-" not in path}
     assert shared == {
-        "dataset_description.json", "dseg.tsv", ".bidsignore", "group.tsv", "group.json", "index.html",
-        "figures/volumes.png",
+        "dataset_description.json", "README", "CITATION.cff", "dseg.tsv", ".bidsignore", "group.tsv", "group.json",
+        "index.html", "figures/volumes.png",
     }  # fmt: skip
     description = json.loads((two.output / "dataset_description.json").read_text("utf-8"))
     assert description["DatasetType"] == "derivative"
-    assert description["GeneratedBy"] == [{"Name": "InfantBrainSeg", "Version": PROGRAM_VERSION}]
+    made_by = {"Name": "InfantBrainSeg", "Version": PROGRAM_VERSION, "CodeURL": PROGRAM_URL}
+    assert description["GeneratedBy"] == [made_by]
+    assert description["SourceDatasets"] == [{"URL": two.data.as_uri()}]
     sidecar = two.sidecar("sub-02_ses-6mo_run-1")
     source = "bids:raw:sub-02/ses-6mo/anat/sub-02_ses-6mo_run-1"
     assert sidecar["Sources"] == [f"{source}_T1w.nii.gz", f"{source}_T2w.nii.gz"]
@@ -66,6 +72,50 @@ def test_the_label_table_says_what_each_value_is(two):
 def test_the_version_is_that_of_the_package():
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text("utf-8"))["project"]
     assert project["version"] == PROGRAM_VERSION
+
+
+def test_the_home_page_is_that_of_the_extension():
+    assert f'"{PROGRAM_URL}"' in (REPOSITORY / "Publisher.cmake").read_text("utf-8")
+
+
+def test_options_that_all_bids_apps_have(two, tmp_path, capsys, monkeypatch):
+    with pytest.raises(SystemExit) as caught:
+        cohort.main(["--version"])
+    assert caught.value.code == 0
+    assert capsys.readouterr().out == f"InfantBrainSeg {PROGRAM_VERSION}\n"
+    cores = tmp_path / "cores"
+    two.program.write_text(
+        f"import os; open({str(cores)!r}, 'w').write(str(len(os.sched_getaffinity(0))))\n{two.program.read_text()}"
+    )
+    two.run("participant", "--skip-bids-validation", "--n-cpus", 1, "--participant-label", "01")
+    assert cores.read_text() == "1"
+
+
+@pytest.mark.parametrize("other_disk", [False, True])
+def test_a_work_dir_holds_what_is_not_complete_and_may_lie_on_another_disk(two, tmp_path, monkeypatch, other_disk):
+    real = os.replace
+
+    def replace(source, target):
+        if other_disk and str(tmp_path / "work") in str(source) and str(tmp_path / "work") not in str(target):
+            raise OSError(errno.EXDEV, "Invalid cross-device link")
+        real(source, target)
+
+    monkeypatch.setattr(os, "replace", replace)
+    gate = two.hold("sub-01")
+    seen = []
+
+    def look():
+        wait_until(lambda: "sub-01" in two.audit("begun"))
+        seen.append([path.name for path in (tmp_path / "work").iterdir()])
+        gate.unlink()
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    two.run("participant", "-w", tmp_path / "work", "--participant-label", "01")
+    thread.join()
+    assert [name.endswith("-sub-01") for name in seen[0]] == [True]
+    assert two.is_complete("sub-01")
+    assert list((tmp_path / "work").iterdir()) == list((two.output / ".cohort").iterdir()) == []
 
 
 def test_the_classic_form_of_bids_apps_works_too(two):
@@ -116,13 +166,11 @@ def test_with_the_real_segmentation_volumes_scores_and_maps_are_those_of_segment
     assert (np.argmax(maps, axis=0)[inside] + 1 == found.array[inside]).all()
 
 
-def test_raw_scans_come_with_a_page_on_their_steps(two):
-    two.run("--raw", "--participant-label", "01")
-    steps = "sub-01/figures/sub-01_space-T1w_report.html"
-    assert (two.output / steps).read_text() == "steps"
-    assert f'href="{steps}"' in (two.output / "index.html").read_text("utf-8")
-    two.run("participant", "--participant-label", "01")
-    assert not (two.output / steps).exists()
+def test_each_session_has_a_page_at_the_top_level(two):
+    two.run()
+    for name in ("sub-01.html", "sub-02_ses-6mo.html"):
+        assert (two.output / name).read_text() == "steps"
+        assert f'href="{name}"' in (two.output / "index.html").read_text("utf-8")
 
 
 # ---- What is run again -------------------------------------------------------------------------------------
@@ -236,11 +284,28 @@ def test_a_process_that_was_killed_is_named_and_memory_suggested(two):
     assert two.is_complete("sub-01")
 
 
+def test_the_sidecar_says_what_belongs_to_the_subject_and_how_its_reference_was_understood(two):
+    manual = two.data / "derivatives" / "manual" / "sub-01" / "anat"
+    manual.mkdir(parents=True)
+    write_volume(manual / "sub-01_dseg.nii.gz", np.arange(27, dtype=np.uint8).reshape(3, 3, 3) % 4, np.eye(4))
+    (manual.parents[1] / "dseg.tsv").write_text("index\tname\n1\tGM\n2\tWM\n3\tCSF\n")
+    (manual / "sub-01_run-7_desc-brain_mask.nii.gz").touch()
+    two.run()
+    sidecar = two.sidecar("sub-01")
+    assert sidecar["sources"]["reference"] == str(manual / "sub-01_dseg.nii.gz")
+    left, values = sidecar["notes"]
+    assert left == "left aside as its brain mask: sub-01_run-7_desc-brain_mask.nii.gz (it is of run-7)"
+    assert "were taken as 1 Gray matter, 2 White matter, 3 CSF, as" in values
+    assert left in (two.output / "index.html").read_text("utf-8")
+    rows = json.loads((two.output / "group.json").read_text("utf-8"))["subjects"]
+    assert "reference sub-01_dseg.nii.gz, no age; left aside as its brain mask" in rows[0]["inputs"]
+
+
 def test_a_reference_with_unknown_labels_fails_with_a_way_out(two):
     manual = two.data / "derivatives" / "manual" / "sub-01" / "anat"
     manual.mkdir(parents=True)
     write_volume(manual / "sub-01_dseg.nii.gz", np.full((3, 3, 3), 77777, np.int32), np.eye(4))
-    with pytest.raises(UserError, match=r"unknown label values 77777.*--no-scores"):
+    with pytest.raises(UserError, match=r"label values 77777 \(unknown: 77777\).*--no-scores"):
         two.run("participant")
     two.run("participant", "--no-scores")
     assert two.is_complete("sub-01")
@@ -315,12 +380,12 @@ def test_options_reach_the_segmentation_only_when_they_were_asked_for():
     plain = Task(subject, Path("/d"), Path("/o"), CohortSettings(Path("/w"), 8, probabilities=False), Path("/stop"))
     command = segment_command(plain, Path("/f"), None)
     assert [word for word in command if word.startswith("--")] == [
-        "--t1", "--t2", "--output", "--weights", "--step", "--device", "--picture",
+        "--t1", "--t2", "--output", "--weights", "--step", "--device", "--picture", "--report", "--save-mask",
     ]  # fmt: skip
     subject = CohortSubject("01", "", "sub-01", Path("/d/t1.nii"), Path("/d/t2.nii"), age_months=6.5)
     settings = CohortSettings(Path("/w"), 8, raw=True, skip=("alignment",), brain_extraction="hd-bet", max_memory=3)
     text = " ".join(segment_command(Task(subject, Path("/d"), Path("/o"), settings, Path("/stop")), Path("/f"), None))
     assert text.endswith(
-        "--probabilities /f/probabilities --raw --skip alignment --report /f/sub-01_space-T1w_report.html "
+        "--probabilities /f/probabilities --raw --skip alignment "
         "--brain-extraction hd-bet --age-months 6.5 --max-memory 3"
     )

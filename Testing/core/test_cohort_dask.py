@@ -38,7 +38,7 @@ def test_with_a_worker_killed_nothing_is_lost_and_nothing_complete_is_done_twice
     assert all(quick.is_complete(name) for name in NAMES)
     assert sorted(quick.audit("ended")) == NAMES
     assert sorted(quick.audit("begun")) == sorted([*NAMES, "sub-03"])
-    assert said.count("sub-") == len(NAMES)
+    assert said.count("] sub-") == len(NAMES)
     quick.forget()
     quick.run("--scheduler", cluster.scheduler_address)
     assert quick.audit("begun") == []

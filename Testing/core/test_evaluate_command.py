@@ -105,7 +105,7 @@ def test_a_prediction_with_other_axes_is_put_on_the_references_grid(tmp_path, la
     scores = scores_of(tmp_path, prediction, save(tmp_path / "r.nii.gz", labels))
     assert [row["dice"] for row in scores["tissues"]] == [1.0, 1.0, 1.0]
     assert scores["prediction_resampled"] is True
-    assert "resampled, nearest neighbour, onto the grid of the reference" in capsys.readouterr().out
+    assert "resampled (nearest neighbour) onto the reference" in capsys.readouterr().out
 
 
 def test_same_shape_in_another_place_is_resampled_too(tmp_path, labels):

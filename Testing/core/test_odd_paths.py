@@ -7,11 +7,12 @@ import sys
 
 import numpy as np
 import pytest
+from cohort_folders import QuickCohort
 from fuzzing import QuickSegmenter
 from scan_phantoms import grid, scans
 from test_train_command import QUICK, write_subject
 
-from model_core import evaluate, reproduce, segment, synthesize, train
+from model_core import cohort, evaluate, reproduce, segment, synthesize, train
 from model_core.command_line import run_command
 from model_core.errors import UserError
 from model_core.networks import build_network
@@ -99,3 +100,24 @@ def test_synthesize(odd, monkeypatch):
     monkeypatch.setattr(synthesize, "make_pair", lambda *_, **__: pair)
     run(synthesize, "--anatomy=-anatomy.nii.gz", "--output", odd / "-pairs", "--count", "1")
     assert np.array_equal(read_labels(odd / "-pairs" / "subject-1-label.nii.gz").array, labels)
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="its file system takes text only")
+def test_a_cohort_whose_names_are_no_utf_8_is_segmented_and_reported(tmp_path):
+    quick = QuickCohort(tmp_path)
+    folder = os.fsencode(quick.data) + b"/sub-J\xe4/anat"
+    os.makedirs(folder)
+    shape, affine = grid()
+    t1, t2, _ = scans(shape, affine)
+    for name, scan in (("T1w", t1), ("T2w", t2)):
+        write_volume(tmp_path / "scan.nii.gz", scan.array, affine)
+        os.rename(tmp_path / "scan.nii.gz", folder + f"/sub-J\udce4_{name}.nii.gz".encode("utf-8", "surrogateescape"))
+    save_weights(quick.weights, build_network("model5"), {"window": 16})
+    cohort.main([*quick.arguments, "--step", "16"])
+    found = os.listdir(os.fsencode(quick.output) + b"/sub-J\xe4/anat")
+    assert b"sub-J\xe4_space-T1w_dseg.nii.gz" in found
+    sidecar = json.loads((quick.output / "sub-J\udce4/anat/sub-J\udce4_space-T1w_dseg.json").read_text("utf-8"))
+    assert sidecar["sources"]["t1"].endswith("sub-J\udce4_T1w.nii.gz")
+    report = json.loads((quick.output / "group.json").read_text("utf-8"))
+    assert [row["state"] for row in report["subjects"]] == ["complete"]
+    assert b"sub-J%E4/figures/" in (quick.output / "index.html").read_bytes()

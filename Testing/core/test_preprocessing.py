@@ -206,13 +206,13 @@ def test_a_cavity_of_zeros_belongs_to_the_brain():
     assert np.array_equal(pair.labels_to_native(pair.mask.astype(np.uint8)), labels > 0)
 
 
-@pytest.mark.parametrize("case", ["full", "touching"])
+@pytest.mark.parametrize("case", ["full", "face"])
 def test_a_scan_that_is_not_stripped_is_refused_and_taken_with_a_mask(case):
     t1, t2, labels = scans(*grid())
     head = np.where(t1.array == 0, 7, t1.array) if case == "full" else t1.array.copy()
-    head[20, 20, 0] = 7
+    head[:, 4:, 0] = 7
     whole = Volume(head.astype(np.float32), t1.affine, "head.nii")
-    with pytest.raises(UserError, match=r"head.nii.* does not look skull-stripped: .*(SynthStrip|HD-BET).*--mask"):
+    with pytest.raises(UserError, match=r"head.nii.* does not look skull-stripped: .*SynthStrip.*--mask"):
         prepare_pair(whole, t2)
     pair = prepare_pair(whole, t2, Volume(labels > 0, t1.affine, "mask.nii"))
     assert np.array_equal(pair.t1, prepare_pair(t1, t2).t1)

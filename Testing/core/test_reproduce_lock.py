@@ -1,5 +1,6 @@
 """The lock of a job: one process at a time, and none that is gone."""
 
+import errno
 import json
 import os
 import socket
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from model_core import job_lock
 from model_core.job_lock import STALE_SECONDS, LockedError, locked
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -105,3 +107,59 @@ def test_a_damaged_lock_counts_until_it_is_old(path):
     path.write_text("{")
     with pytest.raises(LockedError, match=r"delete .*lock\.json"):
         locked(path, "The job a").__enter__()
+
+
+# ---- File systems without hard links -----------------------------------------------------------------------
+
+
+@pytest.fixture(params=["EPERM", "ENOTSUP", "ENOSYS", "EOPNOTSUPP", "EACCES", "EMLINK", "no os.link"])
+def linkless(request, monkeypatch):
+    """A file system, or a Python, that knows no hard links; each says so in its own way."""
+
+    def link(source, target):
+        if os.path.exists(target):
+            raise FileExistsError(errno.EEXIST, "File exists")
+        raise OSError(getattr(errno, request.param), "no hard links here")
+
+    if request.param == "no os.link":
+        monkeypatch.delattr(os, "link")
+    else:
+        monkeypatch.setattr(os, "link", link)
+
+
+@pytest.mark.usefixtures("linkless")
+def test_without_hard_links_a_lock_is_held_once_and_gone_afterwards(path):
+    with locked(path, "The job a"):
+        assert json.loads(path.read_text())["pid"] == os.getpid()
+        with pytest.raises(LockedError, match=f"run by process {os.getpid()} on"):
+            locked(path, "The job a").__enter__()
+    assert not any(path.parent.iterdir())
+    assert is_free(path)
+
+
+@pytest.mark.usefixtures("linkless")
+def test_without_hard_links_of_many_that_come_together_one_gets_it(path):
+    test_of_many_that_come_together_one_gets_it(path)
+
+
+@pytest.mark.usefixtures("linkless")
+def test_without_hard_links_stale_locks_are_taken_over(path):
+    path.write_text(json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "started": "1", "id": "x"}))
+    assert is_free(path)
+    test_the_lock_of_another_machine_counts_until_it_was_not_touched_for_long(path)
+
+
+def test_a_lock_stays_fresh_where_times_cannot_be_set(path, monkeypatch):
+    def utime(*arguments):
+        raise PermissionError(errno.EPERM, "times cannot be set here")
+
+    monkeypatch.setattr(job_lock, "BEAT_SECONDS", 0.01)
+    with locked(path, "The job a"):
+        os.utime(path, (0, 0))
+        monkeypatch.setattr(os, "utime", utime)
+        deadline = time.monotonic() + 30
+        while path.stat().st_mtime == 0 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert time.time() - path.stat().st_mtime < 60
+        assert not is_free(path)
+    assert not path.exists()

@@ -234,6 +234,16 @@ def test_a_full_disk_is_told_as_such(tmp_path, array, suffix, monkeypatch):
     assert os.listdir(tmp_path) == [f"scan{suffix}"]
 
 
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOSYS, errno.ENOTSUP])
+def test_a_file_system_that_cannot_be_told_to_flush_is_written_to(tmp_path, array, number, monkeypatch):
+    def fail(descriptor):
+        raise OSError(number, "not here")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    write_volume(tmp_path / "scan.nii", array.astype(np.uint8), np.eye(4))
+    assert np.array_equal(read_volume(tmp_path / "scan.nii").array, array)
+
+
 def test_a_full_disk_is_noticed_although_itk_keeps_silent(tmp_path, array, monkeypatch):
     monkeypatch.setattr(sitk, "WriteImage", lambda image, name, useCompression: open(name, "wb").close())
     monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(100, 100, 0))
