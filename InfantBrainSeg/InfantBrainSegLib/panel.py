@@ -13,6 +13,7 @@ from .errors import SegmentationError
 from .jobs import Job, JobState
 from .logic import DEFAULT_WINDOW, SegmentationLogic
 from .model_choice import ModelChoice, resolve_weights
+from .node_choice import NodeChoice
 from .parameters import InfantBrainSegParameterNode
 from .proposals import propose_pair
 from .raw_choice import RawChoice
@@ -46,6 +47,8 @@ class Panel(VTKObservationMixin):
         self._steps = StepChoice(ui, lambda value: self._set("overlapStep", value))
         self._devices = DeviceChoice(ui, lambda value: self._set("device", value))
         self._worker_choice = WorkerChoice(ui, self._warm_up)
+        self._mask = NodeChoice(ui.maskSelector, lambda node: self._set("mask", node))
+        self._reference = NodeChoice(ui.referenceSelector, lambda node: self._set("reference", node))
         self._raw = RawChoice(ui, lambda mask: self._set("mask", mask), self._tell_problem)
         self._run = RunControls(ui)
         self.results = ResultsView(ui, self.startScoring)
@@ -173,6 +176,8 @@ class Panel(VTKObservationMixin):
         parameters = self.parameters
         if parameters is None:
             return
+        self._mask.refresh(parameters.mask)
+        self._reference.refresh(parameters.reference)
         self._model.refresh(parameters.weightsFile)
         info = self.logic.worker.info
         self._devices.refresh(parameters.device, info, self._waiting_text())

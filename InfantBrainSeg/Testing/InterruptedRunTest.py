@@ -17,6 +17,7 @@ from infant_brain_helpers import (
     kill,
     labels_of,
     scene_state,
+    tool_tip,
     wait_for_a_map,
     wait_until,
 )
@@ -216,4 +217,4 @@ class InterruptedRunTest(OpenPanel, unittest.TestCase):
         self.choose(self.t1, self.t2, reference=add_label_map(labels, matrix))
         self.run_until_a_map_is_there()
         assert not self.ui.scoreButton.enabled
-        assert "in progress" in self.ui.scoreButton.toolTip
+        assert "in progress" in tool_tip(self.ui.scoreButton)

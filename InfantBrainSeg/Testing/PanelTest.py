@@ -1,13 +1,22 @@
 """The panel: built from its file, its widgets and the scene's parameters, what it says when a run cannot start."""
 
-import shutil
 import tempfile
 import unittest
 from pathlib import Path
 
 import numpy as np
 import slicer
-from infant_brain_helpers import OpenPanel, add_label_map, add_pair, add_volume, assert_sentence, crop, wait_until
+from infant_brain_helpers import (
+    OpenPanel,
+    add_label_map,
+    add_pair,
+    add_volume,
+    assert_sentence,
+    crop,
+    tool_tip,
+    wait_until,
+    worker_finds,
+)
 
 
 class PanelTest(OpenPanel, unittest.TestCase):
@@ -117,13 +126,14 @@ class BadInputTest(OpenPanel, unittest.TestCase):
 
     def assert_reason(self, *parts):
         assert not self.ui.segmentButton.enabled
-        assert_sentence(self.ui.segmentButton.toolTip, *parts)
-        assert self.ui.statusLabel.text == self.ui.segmentButton.toolTip
+        assert_sentence(tool_tip(self.ui.segmentButton), *parts)
+        assert self.ui.statusLabel.text == tool_tip(self.ui.segmentButton)
 
     def assert_run_fails(self, *parts):
         self.ui.segmentButton.click()
         wait_until(lambda: self.panel.job is not None and self.panel.job.isFinished, "the run has failed")
-        assert self.panel.job.state.value == "failed"
+        job = self.panel.job
+        assert job.state.value == "failed", (job.state, job.progress, job.warnings)
         assert_sentence(self.ui.statusLabel.text, *parts)
         assert self.ui.segmentButton.enabled
         assert slicer.util.getNodesByClass("vtkMRMLSegmentationNode") == []
@@ -192,9 +202,10 @@ class BadInputTest(OpenPanel, unittest.TestCase):
         self.assert_run_fails("T1 (Air) shows no head", "check the series")
 
     def test_a_raw_scan_without_mask_and_tool(self):
-        if any(map(shutil.which, ("hd-bet", "mri_synthstrip", "synthstrip-docker", "synthstrip-singularity"))):
+        if worker_finds("hd-bet", "mri_synthstrip", "synthstrip-docker", "synthstrip-singularity"):
             self.skipTest("this machine has a brain extraction tool")
         self.choose(*add_pair(), raw=True)
+        assert self.parameters.mask is None
         self.assert_run_fails("No brain mask was given and neither HD-BET", "leave the extraction out.")
         assert "--" not in self.ui.statusLabel.text
 

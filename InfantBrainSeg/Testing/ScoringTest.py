@@ -18,6 +18,7 @@ from infant_brain_helpers import (
     refuses,
     run_core,
     scene_state,
+    tool_tip,
     wait_until,
 )
 
@@ -53,7 +54,7 @@ class ScoringTest(OpenPanel, unittest.TestCase):
     def score(self, result, reference):
         """Press the button, wait, and return the finished comparison."""
         self.parameters.output, self.parameters.reference = result, reference
-        assert self.ui.scoreButton.enabled, self.ui.scoreButton.toolTip
+        assert self.ui.scoreButton.enabled, tool_tip(self.ui.scoreButton)
         self.ui.scoreButton.click()
         job = self.panel.scoringJob
         wait_until(lambda: job.isFinished, "the scores are there")
@@ -199,11 +200,11 @@ class ScoringTest(OpenPanel, unittest.TestCase):
 
     def test_the_button_says_what_is_missing_for_scores(self):
         assert not self.ui.scoreButton.enabled
-        assert_sentence(self.ui.scoreButton.toolTip, "no segmentation yet")
+        assert_sentence(tool_tip(self.ui.scoreButton), "no segmentation yet")
         self.parameters.output = add_segmentation(onion(), MATRIX)
-        assert_sentence(self.ui.scoreButton.toolTip, "No reference is chosen")
+        assert_sentence(tool_tip(self.ui.scoreButton), "No reference is chosen")
         self.parameters.reference = self.parameters.output
-        assert_sentence(self.ui.scoreButton.toolTip, "the segmentation itself")
+        assert_sentence(tool_tip(self.ui.scoreButton), "the segmentation itself")
 
 
 def surfaces(node):

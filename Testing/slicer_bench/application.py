@@ -92,6 +92,7 @@ class Bench:
         """Load a scripted module from its .py file as Slicer does at start-up; return the module object."""
         module, _ = modules.load_scripted_module(Path(path).resolve())
         self.app._emit("startupCompleted()")
+        self.app._state.receivers["startupCompleted()"].clear()  # it comes once
         return module
 
     def open_module(self, name: str) -> Any:

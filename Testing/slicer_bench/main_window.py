@@ -13,7 +13,7 @@ MENUS = ("File", "Edit", "View", "Help")
 
 @behaviour("qSlicerModuleSelectorToolBar")
 class ModuleSelectorToolBar:
-    """Switches modules: the old one is left, the new one entered."""
+    """Switches modules: the old one is left, the new one entered; the one that is shown already stays as it is."""
 
     def initialise(self) -> None:
         self._state.selected = ""
@@ -27,9 +27,11 @@ class ModuleSelectorToolBar:
     selectedModule = property(lambda self: self._state.selected, lambda self, name: self.selectModule(name))
 
     def selectModule(self, name: str) -> None:
+        if name == self._state.selected:
+            return
         manager = slicer.app.moduleManager()
         previous = manager.module(self._state.selected) if self._state.selected else None
-        if previous is not None and self._state.selected != name:
+        if previous is not None:
             previous.widgetRepresentation().exit()
         self._state.selected = name
         if name:
