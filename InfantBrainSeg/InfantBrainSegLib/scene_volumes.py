@@ -181,7 +181,7 @@ def _reference_geometry(segmentation_node: Any) -> Any:
     if text and slicer.vtkSegmentationConverter.DeserializeImageGeometry(text, geometry, False):
         return geometry
     union = slicer.vtkSegmentation.EXTENT_UNION_OF_SEGMENTS
-    text = segmentation_node.GetSegmentation().DetermineCommonLabelmapGeometry(union)
+    text = segmentation_node.GetSegmentation().DetermineCommonLabelmapGeometry(union, None)
     slicer.vtkSegmentationConverter.DeserializeImageGeometry(text, geometry, False)
     return geometry
 

@@ -15,6 +15,7 @@ from infant_brain_helpers import (
     ijk_to_ras,
     labels_of,
     refuses,
+    sample_arrays,
     scene_state,
 )
 
@@ -25,6 +26,23 @@ class ConsoleTest(OpenPanel, unittest.TestCase):
     def setUp(self):
         super().setUp()
         self.logic = slicer.util.getModuleLogic("InfantBrainSeg")
+
+    def test_the_sample_subject_is_downloaded_without_a_network_with_its_reference(self):
+        import SampleData
+        from InfantBrainSegLib.sample_data import register_sample_data
+
+        register_sample_data()  # scripts of the command line run before Slicer has done it
+        register_sample_data()
+        assert len(SampleData.SampleDataLogic.sampleDataSourcesByCategory("Infant brain")) == 1
+        t1, t2, reference = SampleData.downloadSamples("InfantBrain")
+        assert [node.GetName() for node in (t1, t2, reference)] == ["Infant T1", "Infant T2", "Infant reference"]
+        (expected_t1, expected_t2, labels), matrix = sample_arrays()
+        assert np.array_equal(slicer.util.arrayFromVolume(t1), expected_t1)
+        assert np.array_equal(slicer.util.arrayFromVolume(t2), expected_t2)
+        assert np.allclose(ijk_to_ras(t1), matrix)
+        assert np.array_equal(labels_of(reference, t1), labels)
+        slicer.mrmlScene.Clear(0)
+        assert SampleData.downloadSample("InfantBrain").GetName() == "Infant T1"
 
     def test_segment_waits_for_the_result_and_score_for_the_table(self):
         t1, t2 = add_pair()

@@ -109,6 +109,16 @@ class ScoringTest(OpenPanel, unittest.TestCase):
         assert job.rows == self.evaluated(add_label_map(labels, MATRIX, "Result"), reference_map)
         assert self.score(result, add_segmentation(half, coarse)).rows == job.rows
 
+    def test_a_reference_without_a_geometry_of_its_own_is_scored_on_the_grid_of_its_segments(self):
+        labels, reference = with_a_wrong_block(), onion()
+        bare = add_segmentation(reference, MATRIX)
+        bare.GetSegmentation().SetConversionParameter(
+            slicer.vtkSegmentationConverter.GetReferenceImageGeometryParameterName(), ""
+        )
+        job = self.score(add_segmentation(labels, MATRIX), bare)
+        expected = [dice(labels, reference, label) for label in (1, 2, 3)]  # CSF's box holds all else
+        assert np.allclose([row["dice"] for row in job.rows], expected)
+
     def test_segments_are_known_by_the_names_that_people_use(self):
         result = add_segmentation(with_a_wrong_block(), MATRIX)
         usual = self.score(result, add_segmentation(onion(), MATRIX)).rows

@@ -1,4 +1,4 @@
-"""Rules of Slicer's Python layer that the bench keeps: where in Slicer's source each stands is in the bench's README."""
+"""Rules of Slicer's Python layer that the bench keeps; the table in the bench's README says where each one stands."""
 
 import sys
 

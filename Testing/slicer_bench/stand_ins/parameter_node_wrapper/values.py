@@ -249,8 +249,13 @@ def _plain(kind: Any) -> Storage | None:
         return Storage(lambda: next(iter(kind)), lambda value: value.name, lambda text: kind[text], checks[1:],
                        lambda cls: issubclass(cls, enum.Enum))  # fmt: skip
     if kind is FloatRange:
-        return Storage(FloatRange, lambda v: f"{v.minimum},{v.maximum}",
-                       lambda t: FloatRange(*map(float, t.split(","))), checks, lambda cls: cls is FloatRange)  # fmt: skip
+        return Storage(
+            FloatRange,
+            lambda value: f"{value.minimum},{value.maximum}",
+            lambda text: FloatRange(*map(float, text.split(","))),
+            checks,
+            lambda cls: cls is FloatRange,
+        )
     return None
 
 
