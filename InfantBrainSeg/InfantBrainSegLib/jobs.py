@@ -7,6 +7,7 @@ import contextlib
 import enum
 import logging
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -118,7 +119,13 @@ class Job(abc.ABC):
             self.end(JobState.CANCELLED)
             return
         self._worker.ask_to_stop(keep=False)
-        qt.QTimer.singleShot(CANCEL_GRACE_MS, self._end_if_deaf)
+        job = weakref.ref(self)  # the timer shall keep neither the job nor its nodes
+        qt.QTimer.singleShot(CANCEL_GRACE_MS, lambda: job() is not None and job()._end_if_deaf())
+
+    def scene_closed(self) -> None:
+        """Cancel, and let go of all nodes at once: one that outlives its scene makes Slicer's views complain."""
+        self.cancel()
+        self.forget_nodes()
 
     def wait(self, timeout: float | None = None) -> bool:
         """Turn the application's event loop until the job has ended.
@@ -189,6 +196,10 @@ class Job(abc.ABC):
     @abc.abstractmethod
     def take_result(self, event: dict[str, Any]) -> None:
         """Take over what the worker made."""
+
+    @abc.abstractmethod
+    def forget_nodes(self) -> None:
+        """Hold no node of the scene any more."""
 
     @abc.abstractmethod
     def take_back(self) -> None:

@@ -49,7 +49,7 @@ class Panel(VTKObservationMixin):
         self._worker_choice = WorkerChoice(ui, self._warm_up)
         self._mask = NodeChoice(ui.maskSelector, lambda node: self._set("mask", node))
         self._reference = NodeChoice(ui.referenceSelector, lambda node: self._set("reference", node))
-        self._raw = RawChoice(ui, lambda mask: self._set("mask", mask), self._tell_problem)
+        self._raw = RawChoice(ui, lambda: self.parameters.t1, lambda mask: self._set("mask", mask), self._tell_problem)
         self._run = RunControls(ui)
         self.results = ResultsView(ui, self.startScoring)
         ui.segmentButton.connect("clicked()", self.onSegmentButton)
@@ -99,12 +99,15 @@ class Panel(VTKObservationMixin):
 
     def sceneClosed(self) -> None:
         """Forget what the closed scene held."""
+        for job in (self.job, self.scoringJob):
+            if job is not None:
+                job.scene_closed()
         self.detach()
+        self._follow(None)
         self.job, self.scoringJob = None, None
         self._untouched.clear()
         self._tell("")
         self.ui.scoreLabel.text = ""
-        self.results.set_segmentation(None)
         self.results.show_volumes({})
         self.results.show_warnings([])
 

@@ -25,13 +25,19 @@ class RawChoice:
 
     Args:
         ui: the panel's widgets.
+        chosenT1: called for the T1 node that is chosen; it is not kept, lest it outlive its scene.
         onMask: called with the label map node that was made.
         onProblem: called with a sentence when none could be made.
     """
 
-    def __init__(self, ui: Any, onMask: Callable[[Any], Any], onProblem: Callable[[str], Any]) -> None:
-        self._ui, self._onMask, self._onProblem = ui, onMask, onProblem
-        self._t1: Any = None
+    def __init__(
+        self,
+        ui: Any,
+        chosenT1: Callable[[], Any],
+        onMask: Callable[[Any], Any],
+        onProblem: Callable[[str], Any],
+    ) -> None:
+        self._ui, self._chosenT1, self._onMask, self._onProblem = ui, chosenT1, onMask, onProblem
         self._own_tooltips = [(box, box.toolTip) for box in (ui.alignT2CheckBox, ui.biasCorrectionCheckBox)]
         ui.extractButton.connect("clicked()", self.make_mask)
 
@@ -43,7 +49,7 @@ class RawChoice:
             t1, mask: the nodes chosen, or None.
             is_busy: whether a run is in progress.
         """
-        ui, self._t1 = self._ui, t1
+        ui = self._ui
         for box, tooltip in self._own_tooltips:
             box.enabled = not raw
             box.toolTip = PART_OF_RAW if raw else tooltip
@@ -57,11 +63,12 @@ class RawChoice:
 
     def make_mask(self) -> None:
         """Ask, let HD Brain Extraction find the brain, and hand its mask on."""
-        question = QUESTION.format(name=self._t1.GetName())
+        t1 = self._chosenT1()
+        question = QUESTION.format(name=t1.GetName())
         if not slicer.util.confirmOkCancelDisplay(question, "Segment infant brain"):
             return
         try:
-            mask = hd_brain_extraction.make_brain_mask(self._t1)
+            mask = hd_brain_extraction.make_brain_mask(t1)
         except SegmentationError as error:
             self._onProblem(str(error))
         else:

@@ -118,6 +118,12 @@ class ResultDisplay:
                 composite.SetBackgroundVolumeID(background)
         self._slices.clear()
 
+    def forget(self) -> None:
+        """Hold no node any more, as when the scene is closed; there is nothing to take back then."""
+        self._t1, self._t2, self._output, self._live = None, None, None, None
+        self._slices.clear()
+        self._hidden.clear()
+
     def _read_map(self, path: Path) -> Any:
         """Read a map and give it T1's own geometry: it lies on that grid voxel by voxel."""
         node = read_label_map(path)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -179,6 +179,12 @@ class SegmentationJob(Job):
         ]
         if event["windows_done"] and event["seconds"] > 0:
             Timings().record(event["device_title"], event["network"], event["seconds"] / event["windows_done"])
+
+    def forget_nodes(self) -> None:
+        """Hold no node of the scene any more."""
+        self.what = replace(self.what, t1=None, t2=None, mask=None, output=None)
+        self._node, self.labelMapNode, self.probabilityNodes = None, None, {}
+        self._display.forget()
 
     def take_back(self) -> None:
         """Leave the scene as it was."""
