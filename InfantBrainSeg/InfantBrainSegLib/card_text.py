@@ -45,6 +45,16 @@ def describe_card(card: dict[str, Any]) -> str:
     return "<br>".join(lines)
 
 
+def summarise_card(card: dict[str, Any]) -> str:
+    """Return what matters most of a model card as one line of plain text: what it scored, and on how many subjects."""
+    means = _held_out_dice(card)
+    if not means:
+        return "No scores of held-out subjects are stated."
+    listed = ", ".join(f"{name} {mean:.2f}" for name, mean in means.items())
+    held_out = card["held_out_scores"]
+    return f"Dice: {listed}; {len(held_out['scores'])} held-out subjects, step {held_out.get('overlap_step')}"
+
+
 def _text(value: Any) -> str:
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     return html.escape(text)
@@ -66,21 +76,31 @@ def _licence(data: Any) -> str:
 
 def _scores(card: dict[str, Any]) -> str:
     """Mean held-out Dice a tissue with n; else the validation's; else that there are none."""
+    means = _held_out_dice(card)
     held_out = card.get("held_out_scores")
-    subjects = held_out.get("scores") if isinstance(held_out, dict) else None
-    if isinstance(subjects, dict) and subjects:
-        try:
-            means = {
-                tissue.name: statistics.mean(float(subject[tissue.key]["dice"]) for subject in subjects.values())
-                for tissue in TISSUES
-            }
-        except (KeyError, TypeError, ValueError):
-            return _text(held_out)
+    if means:
         listed = ", ".join(f"{name} {mean:.3f}" for name, mean in means.items())
         step = held_out.get("overlap_step")
-        return _text(f"Dice {listed} (mean of {len(subjects)} held-out subjects, step {step})")
+        return _text(f"Dice {listed} (mean of {len(held_out['scores'])} held-out subjects, step {step})")
+    if isinstance(held_out, dict) and held_out.get("scores"):
+        return _text(held_out)
     validation = card.get("validation")
     if isinstance(validation, dict) and isinstance(validation.get("dice"), dict):
         listed = ", ".join(f"{name} {value}" for name, value in validation["dice"].items())
         return _text(f"validation Dice {listed}")
     return "none stated"
+
+
+def _held_out_dice(card: dict[str, Any]) -> dict[str, float]:
+    """Return the mean Dice of the held-out subjects by tissue name; empty where the card has none that can be read."""
+    held_out = card.get("held_out_scores")
+    subjects = held_out.get("scores") if isinstance(held_out, dict) else None
+    if not isinstance(subjects, dict) or not subjects:
+        return {}
+    try:
+        return {
+            tissue.name: statistics.mean(float(subject[tissue.key]["dice"]) for subject in subjects.values())
+            for tissue in TISSUES
+        }
+    except (KeyError, TypeError, ValueError):
+        return {}

@@ -21,6 +21,7 @@ from .results_view import ResultsView
 from .run_controls import RunControls, describe_result
 from .scene_volumes import describe_pair_problem
 from .scoring_job import ScoringJob
+from .sections import Sections
 from .segmentation_job import SegmentationJob
 from .step_choice import StepChoice
 from .worker_command import WorkerCommand
@@ -51,6 +52,7 @@ class Panel(VTKObservationMixin):
         self._reference = NodeChoice(ui.referenceSelector, lambda node: self._set("reference", node))
         self._raw = RawChoice(ui, lambda: self.parameters.t1, lambda mask: self._set("mask", mask), self._tell_problem)
         self._run = RunControls(ui)
+        self._sections = Sections(ui)
         self.results = ResultsView(ui, self.startScoring)
         ui.segmentButton.connect("clicked()", self.onSegmentButton)
         ui.keepButton.connect("clicked()", self.onKeepButton)
@@ -76,6 +78,8 @@ class Panel(VTKObservationMixin):
         self.parameters = InfantBrainSegParameterNode(parameterNode)
         self._gui_tag = self.parameters.connectGui(self.ui)
         self.addObserver(parameterNode, "ModifiedEvent", self._on_parameters_changed)
+        if self.parameters.output is not None:
+            self._sections.results_are_there()
         self.refresh()
 
     def detach(self) -> None:
@@ -106,6 +110,7 @@ class Panel(VTKObservationMixin):
         self._follow(None)
         self.job, self.scoringJob = None, None
         self._untouched.clear()
+        self._sections.before_a_run()
         self._tell("")
         self.ui.scoreLabel.text = ""
         self.results.show_volumes({})
@@ -183,7 +188,7 @@ class Panel(VTKObservationMixin):
         self._reference.refresh(parameters.reference)
         self._model.refresh(parameters.weightsFile)
         info = self.logic.worker.info
-        self._devices.refresh(parameters.device, info, self._waiting_text())
+        self._devices.refresh(parameters.device, info, "" if info else self._waiting_text())
         self._steps.refresh(
             step=self._step(),
             window=self._window(),
@@ -249,6 +254,7 @@ class Panel(VTKObservationMixin):
         self.parameters.output = node
         self._untouched[node.GetID()] = _change_times(node)
         self._tell(describe_result(job.summary))
+        self._sections.after_a_run()
         self.results.show_volumes(job.summary.get("volumes_ml", {}))
         self.results.show_warnings(job.warnings)
         self.ui.scoreLabel.text = ""

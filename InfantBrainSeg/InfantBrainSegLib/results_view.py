@@ -26,6 +26,7 @@ SHOWN = (
     ("Volume", "volume_ml"),
     ("Diff. %", "volume_difference_percent"),
 )
+ROW_HEIGHT = 24  # pixels; Qt may need more for its font
 SWATCH = 12  # pixels of the tissue's colour in its row
 EXPLANATIONS = {key: f"{explanation} ({unit})" if unit else explanation for _, key, unit, explanation in COLUMNS}
 
@@ -49,7 +50,8 @@ class ResultsView:
         ui.opacitySlider.connect("valueChanged(double)", self._draw)
         ui.fillCheckBox.connect("toggled(bool)", self._draw)
         ui.outlineCheckBox.connect("toggled(bool)", self._draw)
-        ui.scoreTable.connect("cellClicked(int,int)", self.jump_to_row)
+        ui.scoreTable.connect("cellClicked(int,int)", self.jump_to_row)  # once more on the row that is chosen already
+        ui.scoreTable.connect("itemSelectionChanged()", self._jump_to_selection)
         ui.scoreButton.connect("clicked()", onScore)
         ui.disagreementCheckBox.connect("toggled(bool)", self._toggle_disagreement)
         ui.tableButton.connect("clicked()", self._show_table)
@@ -98,6 +100,7 @@ class ResultsView:
 
     def forget_scores(self) -> None:
         """Take scores and overlay away."""
+        self._ui.scoreTable.clearSelection()
         self._ui.disagreementCheckBox.checked = False
         self._remove_overlay()
         self._scoring = None
@@ -122,6 +125,11 @@ class ResultsView:
         elif job is not None:
             self._ui.scoreLabel.text = f"{TISSUES[row].name}: result and reference agree everywhere."
 
+    def _jump_to_selection(self) -> None:
+        chosen = self._ui.scoreTable.selectedItems()
+        if chosen:
+            self.jump_to_row(chosen[0].row())
+
     def _fill_headings(self) -> None:
         table = self._ui.scoreTable
         table.setRowCount(len(TISSUES))
@@ -142,6 +150,9 @@ class ResultsView:
         header = table.horizontalHeader()
         header.setSectionResizeMode(qt.QHeaderView.Stretch)
         header.setSectionResizeMode(0, qt.QHeaderView.ResizeToContents)
+        table.verticalHeader().setDefaultSectionSize(ROW_HEIGHT)
+        rows = sum(table.rowHeight(row) for row in range(len(TISSUES)))
+        table.setFixedHeight(header.sizeHint.height() + rows + 2 * table.frameWidth)
 
     def _set_cell(self, row: int, column: int, text: str) -> None:
         item = qt.QTableWidgetItem(text)

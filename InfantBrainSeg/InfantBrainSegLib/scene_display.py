@@ -155,6 +155,7 @@ class ResultDisplay:
             slicer.vtkSegmentationConverter.GetSegmentationClosedSurfaceRepresentationName()
         )
         label_map = _cropped(label_map)
+        label_map.SetHideFromEditors(True)  # no selector and no tree of Slicer's takes notice of it
         slicer.mrmlScene.AddNode(label_map)
         colors = make_colors()
         label_map.CreateDefaultDisplayNodes()

@@ -93,9 +93,14 @@ def brain_shape(node: Any) -> tuple[int, ...] | None:
     array = slicer.util.arrayFromVolume(node)
     if array.ndim != 3:
         return None
-    filled = array != 0
-    sides = [np.flatnonzero(filled.any(axis=axes)) for axes in ((0, 1), (0, 2), (1, 2))]  # along I, J, K
-    if any(side.size == 0 for side in sides):
+    plane, filled_slices = np.zeros(array.shape[1:], bool), []
+    for number, image in enumerate(array):  # slice by slice: arrays of the volume's size take several times as long
+        filled = image != 0
+        if filled.any():
+            plane |= filled
+            filled_slices.append(number)
+    sides = [np.flatnonzero(plane.any(axis=0)), np.flatnonzero(plane.any(axis=1)), filled_slices]  # along I, J, K
+    if not filled_slices:
         return None
     return network_shape([int(side[-1] - side[0]) + 1 for side in sides], node.GetSpacing())
 

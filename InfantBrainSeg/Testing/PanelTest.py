@@ -31,6 +31,18 @@ class PanelTest(OpenPanel, unittest.TestCase):
         assert headings == ["Tissue", "Dice", "3D-MHD", "ASD", "HD95", "Volume", "Diff. %"]
         tissues = [self.ui.scoreTable.item(row, 0).text() for row in range(3)]
         assert tissues == ["CSF", "Gray matter", "White matter"]
+        table = self.ui.scoreTable
+        rows = sum(table.rowHeight(row) for row in range(3))
+        assert rows + table.horizontalHeader().sizeHint.height() + 2 * table.frameWidth <= table.maximumHeight
+
+    def test_results_take_the_place_of_the_inputs_after_a_run_until_the_scene_is_closed(self):
+        inputs, results = self.ui.inputsCollapsibleButton, self.ui.resultsCollapsibleButton
+        assert (inputs.collapsed, results.collapsed) == (False, True)
+        self.choose(*add_pair(), overlapStep=32)
+        self.run_to_the_end()
+        assert (inputs.collapsed, results.collapsed) == (True, False)
+        slicer.mrmlScene.Clear(0)
+        assert (inputs.collapsed, results.collapsed) == (False, True)
 
     def test_the_sample_subject_is_proposed_as_the_pair_and_its_windows_are_counted(self):
         from InfantBrainSegLib.sample_data import load_sample
@@ -116,6 +128,7 @@ class PanelTest(OpenPanel, unittest.TestCase):
         assert self.ui.otherStepSpinBox.value == 12
 
     def test_the_card_of_the_default_weights_is_readable(self):
+        assert self.ui.cardLabel.text.startswith("Dice: CSF 0.")
         card = self.ui.cardBrowser.toPlainText()
         for part in ("Network: Non-local U-Net", "Training data:", "Licence", "Scores:", "Limits:"):
             assert part in card

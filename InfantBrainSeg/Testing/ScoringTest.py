@@ -137,6 +137,17 @@ class ScoringTest(OpenPanel, unittest.TestCase):
         self.ui.scoreTable.cellClicked(0, 0)
         assert self.ui.scoreLabel.text == "CSF: result and reference agree everywhere."
 
+    def test_a_row_that_is_chosen_by_code_or_by_the_keyboard_jumps_too_and_so_it_does_after_the_next_comparison(self):
+        result, reference = add_segmentation(with_a_wrong_block(), MATRIX), add_label_map(onion(), MATRIX)
+        place = (MATRIX @ [17, 15, 11, 1])[:3]
+        table = self.ui.scoreTable
+        for choose in (table.selectRow, lambda row: table.setCurrentCell(row, 0)):  # as an arrow key does
+            self.score(result, reference)
+            slicer.vtkMRMLSliceNode.JumpAllSlices(slicer.mrmlScene, 0, 0, 0, slicer.vtkMRMLSliceNode.OffsetJumpSlice)
+            choose(2)
+            assert np.allclose(distances_to_slices(place), 0, atol=1e-6)
+            assert self.ui.scoreLabel.text.startswith("White matter: the largest disagreement is here")
+
     def test_the_jump_goes_to_the_place_under_the_references_transform(self):
         reference = add_label_map(onion(), MATRIX)
         result = add_segmentation(with_a_wrong_block(), MATRIX)
