@@ -15,6 +15,7 @@ from typing import Any
 
 import qt
 import slicer
+from slicer.i18n import tr as _
 
 from .errors import SegmentationError
 
@@ -153,7 +154,9 @@ class Job(abc.ABC):
         if self.state is JobState.FAILED:
             raise SegmentationError(self.error)
         raise SegmentationError(
-            f"The run is {self.state.value}; expected one that is done; wait for it or run it again."
+            _("The run is {state}; expected one that is done; wait for it or run it again.").format(
+                state=self.state.value
+            )
         )
 
     @abc.abstractmethod
@@ -217,8 +220,10 @@ class Job(abc.ABC):
             logging.exception("Segment infant brain")
             self._worker.release(self)
             self.fail(
-                f"This should not have happened: {type(error).__name__}: {error}; please send the application's log "
-                "(Help, Report a bug) with your report."
+                _(
+                    "This should not have happened: {kind}: {error}; please send the application's log "
+                    "(Help, Report a bug) with your report."
+                ).format(kind=type(error).__name__, error=error)
             )
 
     def fail(self, sentence: str, details: str = "") -> None:

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from slicer.i18n import tr as _
+
 from .card_text import NETWORK_NAMES, describe_card, summarise_card
 from .core_paths import make_core_importable, weights_folder
 from .errors import SegmentationError
@@ -43,9 +45,9 @@ class ModelChoice:
         self.problem = ""
         for path in sorted(weights_folder().glob("*.safetensors"), key=lambda path: path.name != DEFAULT_WEIGHTS.name):
             is_default = path.name == DEFAULT_WEIGHTS.name
-            title = self._title(path) + (" (default)" if is_default else "")
+            title = _("{network} (default)").format(network=self._title(path)) if is_default else self._title(path)
             ui.modelSelector.addItem(title, "" if is_default else path.name)
-        ui.modelSelector.addItem("Weights file…", FROM_FILE)
+        ui.modelSelector.addItem(_("Weights file…"), FROM_FILE)
         ui.modelSelector.connect("currentIndexChanged(int)", self._selected)
         ui.weightsPathLineEdit.connect("currentPathChanged(QString)", self._path_changed)
         ui.detailsButton.connect("toggled(bool)", ui.cardBrowser.setVisible)
@@ -96,7 +98,7 @@ class ModelChoice:
     def _show_card(self, weights_file: str) -> None:
         if weights_file == FROM_FILE:
             self.card, self._shown = {}, None
-            self.problem = "No weights file is chosen; a .safetensors file is needed; choose one under Model."
+            self.problem = _("No weights file is chosen; a .safetensors file is needed; choose one under Model.")
             self._tell()
             return
         path = resolve_weights(weights_file) or DEFAULT_WEIGHTS

@@ -6,15 +6,16 @@ from collections.abc import Callable
 from typing import Any
 
 import slicer
+from slicer.i18n import tr as _
 
 from . import hd_brain_extraction
 from .errors import SegmentationError
 from .scene_volumes import describe_scan_problem
 
-NO_MASK = "None: the scans are skull-stripped"
-NO_MASK_OF_RAW = "None: HD-BET or SynthStrip finds the brain"
-PART_OF_RAW = "Raw scans are aligned and corrected in any case."
-QUESTION = (
+NO_MASK = _("None: the scans are skull-stripped")
+NO_MASK_OF_RAW = _("None: HD-BET or SynthStrip finds the brain")
+PART_OF_RAW = _("Raw scans are aligned and corrected in any case.")
+QUESTION = _(
     "HD Brain Extraction will look for the brain in {name}. Slicer cannot be used meanwhile, nor can this be "
     "cancelled: about 20 s with a GPU, 5 to 10 min without. At its first use it also installs what it needs."
 )
@@ -65,7 +66,7 @@ class RawChoice:
         """Ask, let HD Brain Extraction find the brain, and hand its mask on."""
         t1 = self._chosenT1()
         question = QUESTION.format(name=t1.GetName())
-        if not slicer.util.confirmOkCancelDisplay(question, "Segment infant brain"):
+        if not slicer.util.confirmOkCancelDisplay(question, _("Segment infant brain")):
             return
         try:
             mask = hd_brain_extraction.make_brain_mask(t1)

@@ -7,6 +7,7 @@ from typing import Any
 
 import qt
 import slicer
+from slicer.i18n import tr as _
 
 from .core_paths import make_core_importable
 from .disagreement_display import hide_disagreement, show_disagreement
@@ -19,16 +20,16 @@ from model_core.tissues import TISSUES  # noqa: E402
 
 # Column of the panel's table: heading, key of a row of scores.
 SHOWN = (
-    ("Dice", "dice"),
-    ("3D-MHD", "mhd_3d"),
-    ("ASD", "asd_mm"),
-    ("HD95", "hd95_mm"),
-    ("Volume", "volume_ml"),
-    ("Diff. %", "volume_difference_percent"),
+    (_("Dice"), "dice"),
+    (_("3D-MHD"), "mhd_3d"),
+    (_("ASD"), "asd_mm"),
+    (_("HD95"), "hd95_mm"),
+    (_("Volume"), "volume_ml"),
+    (_("Diff. %"), "volume_difference_percent"),
 )
 ROW_HEIGHT = 24  # pixels; Qt may need more for its font
 SWATCH = 12  # pixels of the tissue's colour in its row
-EXPLANATIONS = {key: f"{explanation} ({unit})" if unit else explanation for _, key, unit, explanation in COLUMNS}
+EXPLANATIONS = {key: f"{explanation} ({unit})" if unit else explanation for _name, key, unit, explanation in COLUMNS}
 
 
 class ResultsView:
@@ -76,7 +77,7 @@ class ResultsView:
         """Show volumes alone, as there are before a comparison; by tissue key."""
         self.forget_scores()
         for row, tissue in enumerate(TISSUES):
-            for column, (_, key) in enumerate(SHOWN, 1):
+            for column, (_heading, key) in enumerate(SHOWN, 1):
                 value = volumes_ml.get(tissue.key) if key == "volume_ml" else None
                 self._set_cell(row, column, format_score(key, value))
 
@@ -92,7 +93,7 @@ class ResultsView:
         self._scoring = job
         by_tissue = {scores["tissue"]: scores for scores in job.rows}
         for row, tissue in enumerate(TISSUES):
-            for column, (_, key) in enumerate(SHOWN, 1):
+            for column, (_heading, key) in enumerate(SHOWN, 1):
                 self._set_cell(row, column, format_score(key, by_tissue[tissue.key][key]))
         self._ui.disagreementCheckBox.enabled = True
         self._ui.tableButton.enabled = True
@@ -118,12 +119,18 @@ class ResultsView:
         place = job.places.get(TISSUES[row].key) if job is not None else None
         if place is not None and slicer.mrmlScene.IsNodePresent(job.referenceNode):
             jump_to(tuple(place["position"]), job.referenceNode)
-            self._ui.scoreLabel.text = (
-                f"{TISSUES[row].name}: the largest disagreement is here, {place['depth_mm']:.1f} mm deep; found "
-                f"{_class_name(place['label_found'])}, expected {_class_name(place['label_expected'])}."
+            self._ui.scoreLabel.text = _(
+                "{tissue}: the largest disagreement is here, {depth} mm deep; found {found}, expected {expected}."
+            ).format(
+                tissue=TISSUES[row].name,
+                depth=f"{place['depth_mm']:.1f}",
+                found=_class_name(place["label_found"]),
+                expected=_class_name(place["label_expected"]),
             )
         elif job is not None:
-            self._ui.scoreLabel.text = f"{TISSUES[row].name}: result and reference agree everywhere."
+            self._ui.scoreLabel.text = _("{tissue}: result and reference agree everywhere.").format(
+                tissue=TISSUES[row].name
+            )
 
     def _jump_to_selection(self) -> None:
         chosen = self._ui.scoreTable.selectedItems()
@@ -136,7 +143,7 @@ class ResultsView:
         table.setColumnCount(len(SHOWN) + 1)
         table.verticalHeader().setVisible(False)
         table.setWordWrap(False)
-        for column, heading in enumerate(["Tissue", *(heading for heading, _ in SHOWN)]):
+        for column, heading in enumerate([_("Tissue"), *(heading for heading, key in SHOWN)]):
             item = qt.QTableWidgetItem(heading)
             if column:
                 item.setToolTip(EXPLANATIONS[SHOWN[column - 1][1]])
@@ -192,4 +199,4 @@ class ResultsView:
 
 
 def _class_name(label: int) -> str:
-    return next((tissue.name for tissue in TISSUES if tissue.label == label), "background")
+    return next((tissue.name for tissue in TISSUES if tissue.label == label), _("background"))

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import slicer
 import vtk
+from slicer.i18n import tr as _
 from vtk.util import numpy_support
 
 from .core_paths import make_core_importable
@@ -36,8 +37,10 @@ def _read(node: Any, path: Path) -> Any:
     storage.SetSingleFile(1)
     if not storage.ReadData(node):
         raise SegmentationError(
-            f"The worker's file {path.name} could not be read; expected a volume; check the free space of Slicer's "
-            "temporary folder and segment again."
+            _(
+                "The worker's file {name} could not be read; expected a volume; check the free space of "
+                "Slicer's temporary folder and segment again."
+            ).format(name=path.name)
         )
     return node
 
@@ -129,9 +132,13 @@ class ResultDisplay:
         node = read_label_map(path)
         if node.GetImageData().GetDimensions() != self._t1.GetImageData().GetDimensions():
             raise SegmentationError(
-                f"T1 has changed from {node.GetImageData().GetDimensions()} to "
-                f"{self._t1.GetImageData().GetDimensions()} voxels since the run began; expected it to stay as it was; "
-                "segment again."
+                _(
+                    "T1 has changed from {before} to {now} voxels since the run began; "
+                    "expected it to stay as it was; segment again."
+                ).format(
+                    before=node.GetImageData().GetDimensions(),
+                    now=self._t1.GetImageData().GetDimensions(),
+                )
             )
         node.CopyOrientation(self._t1)
         return node
