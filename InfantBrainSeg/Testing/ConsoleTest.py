@@ -13,6 +13,7 @@ from infant_brain_helpers import (
     add_volume,
     crop,
     ijk_to_ras,
+    kept_log,
     labels_of,
     refuses,
     sample_arrays,
@@ -74,8 +75,10 @@ class ConsoleTest(OpenPanel, unittest.TestCase):
         assert str(progress[-1]).startswith("writing: 4 of 4 windows, step 8")
 
     def test_a_callback_that_fails_does_not_stop_the_run(self):
-        job = self.start(*add_pair(), 32, onProgress=lambda progress: 1 / 0)
-        assert job.wait(120)
+        with kept_log() as log:
+            job = self.start(*add_pair(), 32, onProgress=lambda progress: 1 / 0)
+            assert job.wait(120)
+        assert {record.exc_info[0] for record in log} == {ZeroDivisionError}
         assert job.state.value == "done"
 
     def test_only_one_run_at_a_time(self):

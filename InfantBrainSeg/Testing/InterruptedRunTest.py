@@ -14,6 +14,7 @@ from infant_brain_helpers import (
     assert_sentence,
     crop,
     is_alive,
+    kept_log,
     kill,
     labels_of,
     scene_state,
@@ -138,8 +139,9 @@ class InterruptedRunTest(OpenPanel, unittest.TestCase):
         self.add_long_bar()
         job = self.run_until_a_map_is_there()
         pid, folder = self.logic.worker.info["pid"], self.logic.worker.client.folder
-        kill(pid)
-        wait_until(lambda: job.isFinished, "the end of the worker is noticed")
+        with kept_log():
+            kill(pid)
+            wait_until(lambda: job.isFinished, "the end of the worker is noticed")
         assert job.state.value == "failed"
         assert_sentence(self.ui.statusLabel.text, "ended unexpectedly", "segment again")
         assert scene_state() == self.before

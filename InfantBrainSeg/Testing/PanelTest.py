@@ -13,6 +13,7 @@ from infant_brain_helpers import (
     add_volume,
     assert_sentence,
     crop,
+    kept_log,
     tool_tip,
     wait_until,
     worker_finds,
@@ -143,10 +144,13 @@ class BadInputTest(OpenPanel, unittest.TestCase):
         assert self.ui.statusLabel.text == tool_tip(self.ui.segmentButton)
 
     def assert_run_fails(self, *parts):
-        self.ui.segmentButton.click()
-        wait_until(lambda: self.panel.job is not None and self.panel.job.isFinished, "the run has failed")
+        with kept_log() as log:
+            self.ui.segmentButton.click()
+            wait_until(lambda: self.panel.job is not None and self.panel.job.isFinished, "the run has failed")
         job = self.panel.job
         assert job.state.value == "failed", (job.state, job.progress, job.warnings)
+        assert [record.levelname for record in log] == ["ERROR"]
+        assert job.error in log[0].getMessage()
         assert_sentence(self.ui.statusLabel.text, *parts)
         assert self.ui.segmentButton.enabled
         assert slicer.util.getNodesByClass("vtkMRMLSegmentationNode") == []

@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import logging
 import os
 import signal
 import subprocess
@@ -104,13 +105,27 @@ def wait_until(condition, what, seconds=120):
 
 
 @contextlib.contextmanager
+def kept_log():
+    """Keep what is logged inside the block out of the application's log, for it is expected; give it as records."""
+    root, records = logging.getLogger(), []
+    handler, before = logging.Handler(), root.handlers[:]
+    handler.emit = records.append
+    root.handlers[:] = [handler]
+    try:
+        yield records
+    finally:
+        root.handlers[:] = before
+
+
+@contextlib.contextmanager
 def refuses(*parts):
     """Expect the error for people inside the block, with these parts in its sentence."""
     from InfantBrainSegLib.errors import SegmentationError
 
     sentence = None
     try:
-        yield
+        with kept_log():
+            yield
     except SegmentationError as error:
         sentence = str(error)
     assert sentence is not None, "nothing was refused"

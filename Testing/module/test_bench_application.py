@@ -64,7 +64,7 @@ def test_settings_stay_in_the_bench(bench, slicer):
 
 def test_packages_are_asked_for_and_never_installed(bench, slicer, tmp_path):
     packaging = slicer.packaging
-    (tmp_path / "requirements.txt").write_text("# needed\nnumpy>=1.26\nnibabel>=5.2  # volumes\n")
+    (tmp_path / "requirements.txt").write_text("# needed\nnumpy>=1.26\nnibabel>=5.2\n")
     requirements = packaging.load_requirements(tmp_path / "requirements.txt")
     assert [r.name for r in requirements] == ["numpy", "nibabel"]
     bench.packaging.pretend_missing.add("nibabel")

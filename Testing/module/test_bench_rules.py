@@ -103,3 +103,69 @@ def test_a_widgets_tooltip_is_kept_as_rich_text_and_an_actions_as_it_is(bench, w
     assert button.toolTip == "<b>rich</b> already"
     button.toolTip = ""
     assert button.toolTip == ""
+
+
+def test_requirements_are_read_as_pip_has_them_but_for_options_and_comments_behind_them(bench, slicer, tmp_path):
+    path = tmp_path / "requirements.txt"
+    path.write_text("# why\n\n-c constraints.txt\nnumpy>=1.2\n")
+    assert [str(requirement) for requirement in slicer.packaging.load_requirements(path)] == ["numpy>=1.2"]
+    path.write_text("numpy>=1.2  # why\n")
+    with pytest.raises(ValueError, match="numpy"):
+        slicer.packaging.load_requirements(path)
+
+
+def test_packages_are_neither_asked_for_nor_installed_under_testing(bench, slicer):
+    bench.packaging.pretend_missing.add("nibabel")
+    assert slicer.packaging.pip_ensure("nibabel>=5") is None
+    assert bench.dialogs.texts() == []
+    assert [name for name, _ in bench.packaging.calls] == ["pip_ensure"]
+    assert not slicer.packaging.pip_check("nibabel>=5")
+
+
+def test_a_question_under_testing_is_answered_with_no(bench, slicer):
+    assert slicer.util.confirmOkCancelDisplay("Replace it?") is False  # its True equals no button
+
+
+def test_the_context_of_a_text_is_its_package_and_file(bench, slicer, tmp_path):
+    (tmp_path / "Lib").mkdir()
+    for name in ("__init__.py", "panel.py"):
+        (tmp_path / "Lib" / name).touch()
+    (tmp_path / "Module.py").touch()
+    contexts = [slicer.i18n.getContext(str(tmp_path / name)) for name in ("Lib/panel.py", "Module.py")]
+    assert contexts == ["Lib.panel", "Module"]
+
+
+def test_the_start_of_slicer_is_told_once(bench, slicer, tmp_path):
+    told = []
+    slicer.app.connect("startupCompleted()", lambda: told.append(None))
+    for name in ("FirstOfTwo", "SecondOfTwo"):
+        file = tmp_path / f"{name}.py"
+        file.write_text(
+            f"from slicer.ScriptedLoadableModule import *\n\n\nclass {name}(ScriptedLoadableModule):\n    pass\n"
+        )
+        bench.load_module(file)
+    assert len(told) == 1
+    for name in ("FirstOfTwo", "SecondOfTwo"):
+        bench.unload_module(name)
+    sys.path.remove(str(tmp_path))
+
+
+def test_a_module_that_is_shown_is_not_entered_again(bench, slicer, tmp_path):
+    file = tmp_path / "EnteredOnce.py"
+    file.write_text(
+        "from slicer.ScriptedLoadableModule import *\n\n\n"
+        "class EnteredOnce(ScriptedLoadableModule):\n    pass\n\n\n"
+        "class EnteredOnceWidget(ScriptedLoadableModuleWidget):\n"
+        "    entered = 0\n\n"
+        "    def enter(self):\n        self.entered += 1\n"
+    )
+    bench.load_module(file)
+    for _ in range(2):
+        slicer.util.selectModule("EnteredOnce")
+    widget = slicer.util.getModuleWidget("EnteredOnce")
+    assert (widget.entered, widget.parent.isEntered) == (1, True)
+    slicer.util.reloadScriptedModule("EnteredOnce")
+    reloaded = slicer.util.getModuleWidget("EnteredOnce")
+    assert (reloaded.entered, reloaded.parent.isEntered) == (0, True)
+    bench.unload_module("EnteredOnce")
+    sys.path.remove(str(tmp_path))
