@@ -63,6 +63,8 @@ class InfantBrainSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndImportEvent, self.onSceneEndClose)
+        if self.parent.isEntered:  # reloaded while it was shown: Slicer does not enter it again
+            self.enter()
 
     def enter(self) -> None:
         """Take up the scene's parameters."""

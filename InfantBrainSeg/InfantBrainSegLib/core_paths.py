@@ -44,6 +44,11 @@ def sample_folder() -> Path:
     return core_parent() / "Resources" / "SampleSubject"
 
 
+def reference_segmentation() -> Path:
+    """Return the sample subject's labels as a segmentation file."""
+    return _MODULE_FOLDER / "Resources" / "SampleData" / "reference.seg.nrrd"
+
+
 def requirements_file() -> Path:
     """Return the list of Python packages that the worker needs in Slicer's Python."""
     return _MODULE_FOLDER / "Resources" / "requirements.txt"

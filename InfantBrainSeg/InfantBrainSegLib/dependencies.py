@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import slicer.packaging
+from slicer.i18n import tr as _
 
 from .core_paths import requirements_file
 from .errors import SegmentationError
@@ -42,9 +43,11 @@ def _ensure_torch() -> None:
         import PyTorchUtils
     except ImportError as error:
         raise SegmentationError(
-            "PyTorch is not installed in Slicer; the extension PyTorch is needed to install the build that fits this "
-            "computer; install it in the Extensions Manager, restart Slicer and segment again, or choose another "
-            "Python under Advanced."
+            _(
+                "PyTorch is not installed in Slicer; the extension PyTorch is needed to install the build "
+                "that fits this computer; install it in the Extensions Manager, restart Slicer and segment "
+                "again, or choose another Python under Advanced."
+            )
         ) from error
     try:
         installed = PyTorchUtils.PyTorchUtilsLogic().installTorch(
@@ -54,13 +57,15 @@ def _ensure_torch() -> None:
         raise SegmentationError(_describe("PyTorch", error)) from error
     if installed is None:
         raise SegmentationError(
-            "PyTorch was not installed; the segmentation needs it; segment again and agree to the installation, or "
-            "choose another Python under Advanced."
+            _(
+                "PyTorch was not installed; the segmentation needs it; segment again and agree to the "
+                "installation, or choose another Python under Advanced."
+            )
         )
 
 
 def _describe(what: str, error: Exception) -> str:
-    return (
-        f"{what} could not be installed ({' '.join(str(error).split())[:300]}); expected access to the Python package "
-        "index; check the network or the proxy settings, then segment again, or choose another Python under Advanced."
-    )
+    return _(
+        "{what} could not be installed ({error}); expected access to the Python package index; check the "
+        "network or the proxy settings, then segment again, or choose another Python under Advanced."
+    ).format(what=what, error=" ".join(str(error).split())[:300])

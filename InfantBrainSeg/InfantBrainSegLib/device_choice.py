@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from slicer.i18n import tr as _
+
 from .worker_command import WorkerCommand, WorkerKind
 
 KINDS = (WorkerKind.SLICER, WorkerKind.PYTHON, WorkerKind.COMMAND)  # in the order of the combo box
 PLACEHOLDERS = {
     WorkerKind.SLICER: "",
-    WorkerKind.PYTHON: "path of a Python that has PyTorch, such as C:\\Python312\\python.exe",
+    WorkerKind.PYTHON: _("path of a Python that has PyTorch, such as C:\\Python312\\python.exe"),
     WorkerKind.COMMAND: "ssh gpu-host python3 InfantBrainSeg/model_core/worker.py",
 }
 
@@ -39,9 +41,9 @@ class DeviceChoice:
         """
         titles = {item["name"]: item["title"] for item in usable_devices(info)}
         automatic = titles.get((info or {}).get("default_device"), waiting_text)
-        entries = [("auto", f"Automatic: {automatic}"), *titles.items()]
+        entries = [("auto", _("Automatic: {device}").format(device=automatic)), *titles.items()]
         if device not in dict(entries):
-            entries.append((device, f"{device} (not found)" if info else device))
+            entries.append((device, _("{device} (not found)").format(device=device) if info else device))
         self._refreshing = True
         if entries != self._listed:
             self._listed = entries
@@ -69,10 +71,10 @@ def device_title(device: str, info: dict[str, Any] | None) -> str:
 
 
 def _tooltip(info: dict[str, Any] | None) -> str:
-    lines = ["Where the network runs. “Automatic” takes a GPU if PyTorch can use one."]
+    lines = [_("Where the network runs. “Automatic” takes a GPU if PyTorch can use one.")]
     for item in (info or {}).get("devices", []):
         if not item.get("usable"):
-            lines.append(f"{item['title']}: {item.get('reason') or 'not usable'}")
+            lines.append(f"{item['title']}: {item.get('reason') or _('not usable')}")
     if (info or {}).get("note"):
         lines.append(info["note"])
     return "\n".join(lines)

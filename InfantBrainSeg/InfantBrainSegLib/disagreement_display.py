@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import slicer
+from slicer.i18n import tr as _
 
 from .scene_display import read_label_map
 
 DISAGREEMENT_KINDS = (  # value in the disagreement map, name, colour
-    (1, "Missed: tissue only in the reference", (230, 60, 60)),
-    (2, "Added: tissue only in the result", (60, 200, 90)),
-    (3, "Another tissue than in the reference", (255, 150, 0)),
+    (1, _("Missed: tissue only in the reference"), (230, 60, 60)),
+    (2, _("Added: tissue only in the result"), (60, 200, 90)),
+    (3, _("Another tissue than in the reference"), (255, 150, 0)),
 )
 
 
@@ -37,7 +38,7 @@ def show_disagreement(disagreement: Any, reference: Any) -> Any:
     colors = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLColorTableNode", "Disagreement")
     colors.SetTypeToUser()
     colors.SetNumberOfColors(len(DISAGREEMENT_KINDS) + 1)
-    colors.SetColor(0, "Agreement", 0, 0, 0, 0)
+    colors.SetColor(0, _("Agreement"), 0, 0, 0, 0)
     for value, name, color in DISAGREEMENT_KINDS:
         colors.SetColor(value, name, *(part / 255 for part in color), 1)
     node.CreateDefaultDisplayNodes()

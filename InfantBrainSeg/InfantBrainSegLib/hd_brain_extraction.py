@@ -11,11 +11,12 @@ from typing import Any
 
 import numpy as np
 import slicer
+from slicer.i18n import tr as _
 
 from .errors import SegmentationError
 
 MODULE = "HDBrainExtractionTool"
-WHAT_TO_DO = "extract the brain in the module HD Brain Extraction Tool itself, or choose another brain mask"
+WHAT_TO_DO = _("extract the brain in the module HD Brain Extraction Tool itself, or choose another brain mask")
 
 
 def is_installed() -> bool:
@@ -47,8 +48,9 @@ def make_brain_mask(t1: Any) -> Any:
         raise
     except Exception as error:  # of another extension, which raises whatever it likes
         raise SegmentationError(
-            f"HD Brain Extraction failed ({type(error).__name__}: {' '.join(str(error).split())[:300]}); expected a "
-            f"brain mask; {WHAT_TO_DO}."
+            _("HD Brain Extraction failed ({kind}: {error}); expected a brain mask; {advice}.").format(
+                kind=type(error).__name__, error=" ".join(str(error).split())[:300], advice=WHAT_TO_DO
+            )
         ) from error
     finally:
         slicer.mrmlScene.RemoveNode(found)
@@ -61,7 +63,11 @@ def _brain(segmentation_node: Any, t1: Any) -> np.ndarray:
     for segment_id in segmentation_node.GetSegmentation().GetSegmentIDs():
         brain |= slicer.util.arrayFromSegmentBinaryLabelmap(segmentation_node, segment_id, t1) != 0
     if not brain.any():
-        raise SegmentationError(f"HD Brain Extraction found no brain in {t1.GetName()}; expected one; {WHAT_TO_DO}.")
+        raise SegmentationError(
+            _("HD Brain Extraction found no brain in {name}; expected one; {advice}.").format(
+                name=t1.GetName(), advice=WHAT_TO_DO
+            )
+        )
     return brain
 
 

@@ -7,6 +7,7 @@ import contextlib
 import enum
 import logging
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 
 import qt
 import slicer
+from slicer.i18n import tr as _
 
 from .errors import SegmentationError
 
@@ -118,7 +120,13 @@ class Job(abc.ABC):
             self.end(JobState.CANCELLED)
             return
         self._worker.ask_to_stop(keep=False)
-        qt.QTimer.singleShot(CANCEL_GRACE_MS, self._end_if_deaf)
+        job = weakref.ref(self)  # the timer shall keep neither the job nor its nodes
+        qt.QTimer.singleShot(CANCEL_GRACE_MS, lambda: job() is not None and job()._end_if_deaf())
+
+    def scene_closed(self) -> None:
+        """Cancel, and let go of all nodes at once: one that outlives its scene makes Slicer's views complain."""
+        self.cancel()
+        self.forget_nodes()
 
     def wait(self, timeout: float | None = None) -> bool:
         """Turn the application's event loop until the job has ended.
@@ -146,7 +154,9 @@ class Job(abc.ABC):
         if self.state is JobState.FAILED:
             raise SegmentationError(self.error)
         raise SegmentationError(
-            f"The run is {self.state.value}; expected one that is done; wait for it or run it again."
+            _("The run is {state}; expected one that is done; wait for it or run it again.").format(
+                state=self.state.value
+            )
         )
 
     @abc.abstractmethod
@@ -191,6 +201,10 @@ class Job(abc.ABC):
         """Take over what the worker made."""
 
     @abc.abstractmethod
+    def forget_nodes(self) -> None:
+        """Hold no node of the scene any more."""
+
+    @abc.abstractmethod
     def take_back(self) -> None:
         """Undo what was shown, when the job does not come to its end."""
 
@@ -206,8 +220,10 @@ class Job(abc.ABC):
             logging.exception("Segment infant brain")
             self._worker.release(self)
             self.fail(
-                f"This should not have happened: {type(error).__name__}: {error}; please send the application's log "
-                "(Help, Report a bug) with your report."
+                _(
+                    "This should not have happened: {kind}: {error}; please send the application's log "
+                    "(Help, Report a bug) with your report."
+                ).format(kind=type(error).__name__, error=error)
             )
 
     def fail(self, sentence: str, details: str = "") -> None:

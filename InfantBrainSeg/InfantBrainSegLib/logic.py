@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import slicer
+from slicer.i18n import tr as _
 
 from .core_paths import make_core_importable
 from .dependencies import ensure_packages
@@ -54,7 +55,7 @@ class SegmentationLogic:
             SegmentationError: with a sentence that says what was found, what was expected and what to do.
         """
         job = self.startSegmentation(t1Node, t2Node, **options)
-        self._wait_with_dialog(job, "Segmenting")
+        self._wait_with_dialog(job, _("Segmenting"))
         return job.result()
 
     def startSegmentation(
@@ -113,13 +114,16 @@ class SegmentationLogic:
         window = self.cardOf(weights_path).get("window", DEFAULT_WINDOW)
         if overlapStep is not None and not _is_step(overlapStep, window):
             raise SegmentationError(
-                f"The overlap step is {overlapStep}; expected a whole number from 1 to the window's {window}; take 8 "
-                "(as published), or 16 for a quicker result."
+                _(
+                    "The overlap step is {step}; expected a whole number from 1 to the window's "
+                    "{window}; take 8 (as published), or 16 for a quicker result."
+                ).format(step=overlapStep, window=window)
             )
         if ageMonths is not None and not _is_age(ageMonths):
             raise SegmentationError(
-                f"The age is {ageMonths!r} months; expected a number from 0 to {OLDEST_MONTHS}; correct it, or leave "
-                "it out."
+                _(
+                    "The age is {age!r} months; expected a number from 0 to {oldest}; correct it, or leave it out."
+                ).format(age=ageMonths, oldest=OLDEST_MONTHS)
             )
         self._ensure_packages()
         job = SegmentationJob(
@@ -159,7 +163,7 @@ class SegmentationLogic:
             SegmentationError: as of `segment`.
         """
         job = self.startScoring(segmentation, reference, tableNode)
-        self._wait_with_dialog(job, "Scoring")
+        self._wait_with_dialog(job, _("Scoring"))
         return job.result()
 
     def startScoring(
@@ -175,13 +179,17 @@ class SegmentationLogic:
             if node is None or not (node.IsA("vtkMRMLSegmentationNode") or node.IsA("vtkMRMLLabelMapVolumeNode")):
                 found = "None" if node is None else f"{node.GetName()}, a {node.GetNodeTagName()}"
                 raise SegmentationError(
-                    f"The {name} is {found}; expected a segmentation or a label map; choose one, or convert the "
-                    "volume to a label map in the Volumes module."
+                    _(
+                        "The {name} is {found}; expected a segmentation or a label map; choose one, or "
+                        "convert the volume to a label map in the Volumes module."
+                    ).format(name=name, found=found)
                 )
         if segmentation.GetParentTransformNode() is not reference.GetParentTransformNode():
             raise SegmentationError(
-                "The result and the reference are under different transforms; one common place is needed; harden the "
-                "transforms (Data module, right click, Harden transform)."
+                _(
+                    "The result and the reference are under different transforms; one common place is "
+                    "needed; harden the transforms (Data module, right click, Harden transform)."
+                )
             )
         self._ensure_packages()
         return self._submit(ScoringJob(self.worker, segmentation, reference, tableNode), None, onChanged)
@@ -229,7 +237,9 @@ class SegmentationLogic:
         if slicer.util.mainWindow() is None or slicer.app.testingEnabled():
             job.wait()
             return
-        dialog = slicer.util.createProgressDialog(windowTitle=f"{title}…", labelText="Starting the worker…", maximum=0)
+        dialog = slicer.util.createProgressDialog(
+            windowTitle=f"{title}…", labelText=_("Starting the worker…"), maximum=0
+        )
 
         def show(progress: JobProgress) -> None:
             dialog.maximum = progress.windows_total

@@ -7,7 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from .card_text import NETWORK_NAMES, describe_card
+from slicer.i18n import tr as _
+
+from .card_text import NETWORK_NAMES, describe_card, summarise_card
 from .core_paths import make_core_importable, weights_folder
 from .errors import SegmentationError
 from .logic import SegmentationLogic
@@ -27,7 +29,7 @@ def resolve_weights(text: str) -> Path | None:
 
 
 class ModelChoice:
-    """Combo box of the weights, path of a file, and the card.
+    """Combo box of the weights, path of a file, and the card: its scores in a line, all of it behind a button.
 
     Args:
         ui: the panel's widgets.
@@ -43,11 +45,13 @@ class ModelChoice:
         self.problem = ""
         for path in sorted(weights_folder().glob("*.safetensors"), key=lambda path: path.name != DEFAULT_WEIGHTS.name):
             is_default = path.name == DEFAULT_WEIGHTS.name
-            title = self._title(path) + (" (default)" if is_default else "")
+            title = _("{network} (default)").format(network=self._title(path)) if is_default else self._title(path)
             ui.modelSelector.addItem(title, "" if is_default else path.name)
-        ui.modelSelector.addItem("Weights file…", FROM_FILE)
+        ui.modelSelector.addItem(_("Weights file…"), FROM_FILE)
         ui.modelSelector.connect("currentIndexChanged(int)", self._selected)
         ui.weightsPathLineEdit.connect("currentPathChanged(QString)", self._path_changed)
+        ui.detailsButton.connect("toggled(bool)", ui.cardBrowser.setVisible)
+        ui.cardBrowser.setVisible(False)
         self._refreshing = False
 
     def refresh(self, weights_file: str) -> None:
@@ -94,8 +98,8 @@ class ModelChoice:
     def _show_card(self, weights_file: str) -> None:
         if weights_file == FROM_FILE:
             self.card, self._shown = {}, None
-            self.problem = "No weights file is chosen; a .safetensors file is needed; choose one under Model."
-            self._ui.cardBrowser.setHtml(f"<i>{html.escape(self.problem)}</i>")
+            self.problem = _("No weights file is chosen; a .safetensors file is needed; choose one under Model.")
+            self._tell()
             return
         path = resolve_weights(weights_file) or DEFAULT_WEIGHTS
         key = (str(path), path.stat().st_mtime if path.is_file() else 0.0)
@@ -106,4 +110,9 @@ class ModelChoice:
             self.card, self.problem = self._logic.cardOf(path), ""
         except SegmentationError as error:
             self.card, self.problem = {}, str(error)
-        self._ui.cardBrowser.setHtml(describe_card(self.card) if self.card else f"<i>{html.escape(self.problem)}</i>")
+        self._tell()
+
+    def _tell(self) -> None:
+        told = describe_card(self.card) if self.card else f"<i>{html.escape(self.problem)}</i>"
+        self._ui.cardBrowser.setHtml(told)
+        self._ui.cardLabel.text = summarise_card(self.card) if self.card else self.problem

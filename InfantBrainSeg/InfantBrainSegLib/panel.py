@@ -5,21 +5,26 @@ from __future__ import annotations
 from typing import Any
 
 import slicer
+from slicer.i18n import tr as _
 from slicer.util import VTKObservationMixin
 
 from .dependencies import missing_packages
 from .device_choice import DeviceChoice, WorkerChoice, device_title
 from .errors import SegmentationError
-from .jobs import Job, JobState
+from .jobs import JobState
 from .logic import DEFAULT_WINDOW, SegmentationLogic
 from .model_choice import ModelChoice, resolve_weights
+from .node_choice import NodeChoice
+from .own_results import OwnResults
 from .parameters import InfantBrainSegParameterNode
 from .proposals import propose_pair
 from .raw_choice import RawChoice
 from .results_view import ResultsView
 from .run_controls import RunControls, describe_result
 from .scene_volumes import describe_pair_problem
+from .scoring_controls import ScoringControls
 from .scoring_job import ScoringJob
+from .sections import Sections
 from .segmentation_job import SegmentationJob
 from .step_choice import StepChoice
 from .worker_command import WorkerCommand
@@ -38,20 +43,28 @@ class Panel(VTKObservationMixin):
         self.ui, self.logic = ui, logic
         self.parameters: InfantBrainSegParameterNode | None = None
         self.job: SegmentationJob | None = None
-        self.scoringJob: ScoringJob | None = None
         self._gui_tag: Any = None
         self._message, self._message_is_error = "", False
-        self._untouched: dict[str, list[int]] = {}  # results by node ID, with the times of our changes of their voxels
+        self._own_results = OwnResults()
         self._model = ModelChoice(ui, logic, lambda value: self._set("weightsFile", value))
         self._steps = StepChoice(ui, lambda value: self._set("overlapStep", value))
         self._devices = DeviceChoice(ui, lambda value: self._set("device", value))
         self._worker_choice = WorkerChoice(ui, self._warm_up)
-        self._raw = RawChoice(ui, lambda mask: self._set("mask", mask), self._tell_problem)
+        self._mask = NodeChoice(ui.maskSelector, lambda node: self._set("mask", node))
+        self._reference = NodeChoice(ui.referenceSelector, lambda node: self._set("reference", node))
+        self._raw = RawChoice(ui, lambda: self.parameters.t1, lambda mask: self._set("mask", mask), self._tell_problem)
         self._run = RunControls(ui)
+        self._sections = Sections(ui)
         self.results = ResultsView(ui, self.startScoring)
+        self._scoring = ScoringControls(ui, logic, self.results, lambda: self.parameters, self.refresh)
         ui.segmentButton.connect("clicked()", self.onSegmentButton)
         ui.keepButton.connect("clicked()", self.onKeepButton)
         logic.worker.onChanged.append(self.refresh)
+
+    @property
+    def scoringJob(self) -> ScoringJob | None:
+        """The newest comparison with a reference, or None."""
+        return self._scoring.job
 
     # The module's life
 
@@ -73,14 +86,15 @@ class Panel(VTKObservationMixin):
         self.parameters = InfantBrainSegParameterNode(parameterNode)
         self._gui_tag = self.parameters.connectGui(self.ui)
         self.addObserver(parameterNode, "ModifiedEvent", self._on_parameters_changed)
+        if self.parameters.output is not None:
+            self._sections.results_are_there()
         self.refresh()
 
     def detach(self) -> None:
         """Let go of the parameter node, as when the scene closes; what runs is cancelled."""
         if self.job is not None and not self.job.isFinished:
             self.job.cancel()
-        if self.scoringJob is not None and not self.scoringJob.isFinished:
-            self.scoringJob.cancel()
+        self._scoring.cancel()
         self._let_go()
 
     def _let_go(self) -> None:
@@ -96,12 +110,15 @@ class Panel(VTKObservationMixin):
 
     def sceneClosed(self) -> None:
         """Forget what the closed scene held."""
+        if self.job is not None:
+            self.job.scene_closed()
+        self._scoring.scene_closed()
         self.detach()
-        self.job, self.scoringJob = None, None
-        self._untouched.clear()
+        self._follow(None)
+        self.job = None
+        self._own_results.forget()
+        self._sections.before_a_run()
         self._tell("")
-        self.ui.scoreLabel.text = ""
-        self.results.set_segmentation(None)
         self.results.show_volumes({})
         self.results.show_warnings([])
 
@@ -119,7 +136,7 @@ class Panel(VTKObservationMixin):
         if self.job is not None and not self.job.isFinished:
             self.job.cancel()
             return
-        if not self._may_overwrite():
+        if not self._own_results.may_replace(self.parameters.output):
             return
         parameters = self.parameters
         try:
@@ -137,7 +154,7 @@ class Panel(VTKObservationMixin):
                 ageMonths=parameters.ageMonths if parameters.ageMonths >= 0 else None,
                 createLabelMap=parameters.createLabelMap,
                 createProbabilities=parameters.createProbabilities,
-                onProgress=lambda _: self._refresh_run(),
+                onProgress=lambda progress: self._refresh_run(),
                 onChanged=self._on_job_changed,
             )
             self._tell("")
@@ -153,18 +170,7 @@ class Panel(VTKObservationMixin):
 
     def startScoring(self) -> None:
         """Score the segmentation, as it is now, against the reference."""
-        parameters = self.parameters
-        try:
-            self.scoringJob = self.logic.startScoring(
-                parameters.output,
-                parameters.reference,
-                parameters.scoreTable,
-                onChanged=self._on_scoring_changed,
-            )
-            self.ui.scoreLabel.text = "Computing the scores…"
-        except SegmentationError as error:
-            self.ui.scoreLabel.text = str(error)
-        self.refresh()
+        self._scoring.start()
 
     # What changes
 
@@ -173,9 +179,11 @@ class Panel(VTKObservationMixin):
         parameters = self.parameters
         if parameters is None:
             return
+        self._mask.refresh(parameters.mask)
+        self._reference.refresh(parameters.reference)
         self._model.refresh(parameters.weightsFile)
         info = self.logic.worker.info
-        self._devices.refresh(parameters.device, info, self._waiting_text())
+        self._devices.refresh(parameters.device, info, "" if info else self._waiting_text())
         self._steps.refresh(
             step=self._step(),
             window=self._window(),
@@ -187,7 +195,7 @@ class Panel(VTKObservationMixin):
         self._raw.refresh(raw=parameters.raw, t1=parameters.t1, mask=parameters.mask, is_busy=self.logic.worker.is_busy)
         self._follow(parameters.output)
         self._refresh_run()
-        self._refresh_scoring()
+        self._scoring.refresh()
 
     def _refresh_run(self) -> None:
         if self.parameters is None:
@@ -200,28 +208,14 @@ class Panel(VTKObservationMixin):
     def _reason(self) -> str:
         """Why a run cannot start, or an empty text."""
         parameters = self.parameters
-        if self.scoringJob is not None and not self.scoringJob.isFinished:
-            return "The scores are being computed; wait for a moment."
+        if self._scoring.is_running:
+            return _("The scores are being computed; wait for a moment.")
         return describe_pair_problem(parameters.t1, parameters.t2, parameters.mask) or self._model.problem
 
-    def _refresh_scoring(self) -> None:
-        button, parameters = self.ui.scoreButton, self.parameters
-        reason = ""
-        if self.logic.worker.is_busy:
-            reason = "A run is in progress; wait for its end."
-        elif parameters.output is None:
-            reason = "There is no segmentation yet; segment first, or choose one above."
-        elif parameters.reference is None:
-            reason = "No reference is chosen; choose a label map or a segmentation under Inputs."
-        elif parameters.reference is parameters.output:
-            reason = "The reference is the segmentation itself; choose another one under Inputs."
-        button.enabled = not reason
-        button.toolTip = reason or "Score the segmentation as it is now against the reference; again after editing."
-
-    def _on_parameters_changed(self, *_: Any) -> None:
+    def _on_parameters_changed(self, *event: Any) -> None:
         self.refresh()
 
-    def _on_scene_changed(self, *_: Any) -> None:
+    def _on_scene_changed(self, *event: Any) -> None:
         if not slicer.mrmlScene.IsBatchProcessing() and not slicer.mrmlScene.IsClosing():
             self._propose()
 
@@ -233,47 +227,31 @@ class Panel(VTKObservationMixin):
         elif job.state is JobState.FAILED:
             self._tell(job.error, is_error=True)
         elif job.state is JobState.CANCELLED:
-            self._tell("Cancelled; the scene is as it was.")
+            self._tell(_("Cancelled; the scene is as it was."))
         self.refresh()
 
     def _take_result(self, job: SegmentationJob) -> None:
         node = job.segmentationNode
         self.parameters.output = node
-        self._untouched[node.GetID()] = _change_times(node)
+        self._own_results.remember(node)
         self._tell(describe_result(job.summary))
+        self._sections.after_a_run()
         self.results.show_volumes(job.summary.get("volumes_ml", {}))
         self.results.show_warnings(job.warnings)
         self.ui.scoreLabel.text = ""
         if self.parameters.reference is not None and self.parameters.reference is not node:
             self.startScoring()
 
-    def _on_scoring_changed(self, job: Job) -> None:
-        if self.parameters is None or job is not self.scoringJob:
-            return
-        if job.state is JobState.DONE:
-            self.parameters.scoreTable = job.tableNode
-            self.results.show_scores(job)
-            where = "resampled onto the reference's grid" if job.wasResampled else "on one grid"
-            self.ui.scoreLabel.text = (
-                f"{job.resultNode.GetName()} against {job.referenceNode.GetName()}, {where}. Click a tissue to see "
-                "where they differ most."
-            )
-        elif job.state is JobState.FAILED:
-            self.ui.scoreLabel.text = job.error
-        elif job.state is JobState.CANCELLED:
-            self.ui.scoreLabel.text = ""
-        self.refresh()
-
-    def _on_segmentation_edited(self, *_: Any) -> None:
-        if self.results.scoring is not None and (self.job is None or self.job.isFinished):
-            self.ui.scoreLabel.text = "The segmentation was edited after these scores; compute them again."
+    def _on_segmentation_edited(self, *event: Any) -> None:
+        if self.job is None or self.job.isFinished:
+            self._scoring.tell_edited()
 
     def _follow(self, node: Any) -> None:
         """Let the display controls show the output, and notice its edits."""
         segmentation = node.GetSegmentation() if node is not None else None
         event = slicer.vtkSegmentation.SourceRepresentationModified
         if segmentation is None or not self.hasObserver(segmentation, event, self._on_segmentation_edited):
-            for observed, *_ in [item for item in self.Observations if item[1] == event]:
+            for observed, *_event in [item for item in self.Observations if item[1] == event]:
                 self.removeObserver(observed, event, self._on_segmentation_edited)
             if segmentation is not None:
                 self.addObserver(segmentation, event, self._on_segmentation_edited)
@@ -301,10 +279,10 @@ class Panel(VTKObservationMixin):
 
     def _waiting_text(self) -> str:
         if self.logic.worker.problem:
-            return "the worker could not start"
+            return _("the worker could not start")
         if WorkerCommand.from_settings().runs_in_slicer_python and missing_packages():
-            return "known once PyTorch is installed (at the first run)"
-        return "looking for devices…"
+            return _("known once PyTorch is installed (at the first run)")
+        return _("looking for devices…")
 
     def _warm_up(self) -> None:
         if not (WorkerCommand.from_settings().runs_in_slicer_python and missing_packages()):
@@ -317,22 +295,3 @@ class Panel(VTKObservationMixin):
         pair = propose_pair()
         if pair is not None:
             self.parameters.t1, self.parameters.t2 = pair
-
-    def _may_overwrite(self) -> bool:
-        """Ask before segments are replaced that the user made or edited."""
-        node = self.parameters.output
-        if node is None or node.GetSegmentation().GetNumberOfSegments() == 0:
-            return True
-        if self._untouched.get(node.GetID()) == _change_times(node):
-            return True
-        return slicer.util.confirmOkCancelDisplay(
-            f"The segments of {node.GetName()} will be replaced by the new result. To keep them, cancel and choose "
-            "“Create a new segmentation” under Results.",
-            "Segment infant brain",
-        )
-
-
-def _change_times(node: Any) -> list[int]:
-    """Return when each segment's voxels changed last; surfaces and colours do not count."""
-    images = map(node.GetBinaryLabelmapInternalRepresentation, node.GetSegmentation().GetSegmentIDs())
-    return [image.GetMTime() if image is not None else 0 for image in images]

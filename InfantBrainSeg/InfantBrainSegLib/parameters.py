@@ -29,8 +29,8 @@ class InfantBrainSegParameterNode:
 
     t1: vtkMRMLScalarVolumeNode
     t2: vtkMRMLScalarVolumeNode
-    mask: vtkMRMLLabelMapVolumeNode | vtkMRMLScalarVolumeNode
-    reference: vtkMRMLLabelMapVolumeNode | vtkMRMLSegmentationNode
+    mask: vtkMRMLLabelMapVolumeNode | vtkMRMLScalarVolumeNode | None  # without None it could not be stored empty
+    reference: vtkMRMLLabelMapVolumeNode | vtkMRMLSegmentationNode | None
     weightsFile: str = ""
     overlapStep: int = 0
     device: str = "auto"

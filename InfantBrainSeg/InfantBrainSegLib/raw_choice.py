@@ -6,15 +6,16 @@ from collections.abc import Callable
 from typing import Any
 
 import slicer
+from slicer.i18n import tr as _
 
 from . import hd_brain_extraction
 from .errors import SegmentationError
 from .scene_volumes import describe_scan_problem
 
-NO_MASK = "None: the scans are skull-stripped"
-NO_MASK_OF_RAW = "None: HD-BET or SynthStrip finds the brain"
-PART_OF_RAW = "Raw scans are aligned and corrected in any case."
-QUESTION = (
+NO_MASK = _("None: the scans are skull-stripped")
+NO_MASK_OF_RAW = _("None: HD-BET or SynthStrip finds the brain")
+PART_OF_RAW = _("Raw scans are aligned and corrected in any case.")
+QUESTION = _(
     "HD Brain Extraction will look for the brain in {name}. Slicer cannot be used meanwhile, nor can this be "
     "cancelled: about 20 s with a GPU, 5 to 10 min without. At its first use it also installs what it needs."
 )
@@ -25,13 +26,19 @@ class RawChoice:
 
     Args:
         ui: the panel's widgets.
+        chosenT1: called for the T1 node that is chosen; it is not kept, lest it outlive its scene.
         onMask: called with the label map node that was made.
         onProblem: called with a sentence when none could be made.
     """
 
-    def __init__(self, ui: Any, onMask: Callable[[Any], Any], onProblem: Callable[[str], Any]) -> None:
-        self._ui, self._onMask, self._onProblem = ui, onMask, onProblem
-        self._t1: Any = None
+    def __init__(
+        self,
+        ui: Any,
+        chosenT1: Callable[[], Any],
+        onMask: Callable[[Any], Any],
+        onProblem: Callable[[str], Any],
+    ) -> None:
+        self._ui, self._chosenT1, self._onMask, self._onProblem = ui, chosenT1, onMask, onProblem
         self._own_tooltips = [(box, box.toolTip) for box in (ui.alignT2CheckBox, ui.biasCorrectionCheckBox)]
         ui.extractButton.connect("clicked()", self.make_mask)
 
@@ -43,7 +50,7 @@ class RawChoice:
             t1, mask: the nodes chosen, or None.
             is_busy: whether a run is in progress.
         """
-        ui, self._t1 = self._ui, t1
+        ui = self._ui
         for box, tooltip in self._own_tooltips:
             box.enabled = not raw
             box.toolTip = PART_OF_RAW if raw else tooltip
@@ -57,11 +64,12 @@ class RawChoice:
 
     def make_mask(self) -> None:
         """Ask, let HD Brain Extraction find the brain, and hand its mask on."""
-        question = QUESTION.format(name=self._t1.GetName())
-        if not slicer.util.confirmOkCancelDisplay(question, "Segment infant brain"):
+        t1 = self._chosenT1()
+        question = QUESTION.format(name=t1.GetName())
+        if not slicer.util.confirmOkCancelDisplay(question, _("Segment infant brain")):
             return
         try:
-            mask = hd_brain_extraction.make_brain_mask(self._t1)
+            mask = hd_brain_extraction.make_brain_mask(t1)
         except SegmentationError as error:
             self._onProblem(str(error))
         else:

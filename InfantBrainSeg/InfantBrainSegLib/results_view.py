@@ -7,6 +7,7 @@ from typing import Any
 
 import qt
 import slicer
+from slicer.i18n import tr as _
 
 from .core_paths import make_core_importable
 from .disagreement_display import hide_disagreement, show_disagreement
@@ -19,15 +20,16 @@ from model_core.tissues import TISSUES  # noqa: E402
 
 # Column of the panel's table: heading, key of a row of scores.
 SHOWN = (
-    ("Dice", "dice"),
-    ("3D-MHD", "mhd_3d"),
-    ("ASD", "asd_mm"),
-    ("HD95", "hd95_mm"),
-    ("Volume", "volume_ml"),
-    ("Diff. %", "volume_difference_percent"),
+    (_("Dice"), "dice"),
+    (_("3D-MHD"), "mhd_3d"),
+    (_("ASD"), "asd_mm"),
+    (_("HD95"), "hd95_mm"),
+    (_("Volume"), "volume_ml"),
+    (_("Diff. %"), "volume_difference_percent"),
 )
+ROW_HEIGHT = 24  # pixels; Qt may need more for its font
 SWATCH = 12  # pixels of the tissue's colour in its row
-EXPLANATIONS = {key: f"{explanation} ({unit})" if unit else explanation for _, key, unit, explanation in COLUMNS}
+EXPLANATIONS = {key: f"{explanation} ({unit})" if unit else explanation for _name, key, unit, explanation in COLUMNS}
 
 
 class ResultsView:
@@ -49,7 +51,8 @@ class ResultsView:
         ui.opacitySlider.connect("valueChanged(double)", self._draw)
         ui.fillCheckBox.connect("toggled(bool)", self._draw)
         ui.outlineCheckBox.connect("toggled(bool)", self._draw)
-        ui.scoreTable.connect("cellClicked(int,int)", self.jump_to_row)
+        ui.scoreTable.connect("cellClicked(int,int)", self.jump_to_row)  # once more on the row that is chosen already
+        ui.scoreTable.connect("itemSelectionChanged()", self._jump_to_selection)
         ui.scoreButton.connect("clicked()", onScore)
         ui.disagreementCheckBox.connect("toggled(bool)", self._toggle_disagreement)
         ui.tableButton.connect("clicked()", self._show_table)
@@ -74,7 +77,7 @@ class ResultsView:
         """Show volumes alone, as there are before a comparison; by tissue key."""
         self.forget_scores()
         for row, tissue in enumerate(TISSUES):
-            for column, (_, key) in enumerate(SHOWN, 1):
+            for column, (_heading, key) in enumerate(SHOWN, 1):
                 value = volumes_ml.get(tissue.key) if key == "volume_ml" else None
                 self._set_cell(row, column, format_score(key, value))
 
@@ -90,7 +93,7 @@ class ResultsView:
         self._scoring = job
         by_tissue = {scores["tissue"]: scores for scores in job.rows}
         for row, tissue in enumerate(TISSUES):
-            for column, (_, key) in enumerate(SHOWN, 1):
+            for column, (_heading, key) in enumerate(SHOWN, 1):
                 self._set_cell(row, column, format_score(key, by_tissue[tissue.key][key]))
         self._ui.disagreementCheckBox.enabled = True
         self._ui.tableButton.enabled = True
@@ -98,6 +101,7 @@ class ResultsView:
 
     def forget_scores(self) -> None:
         """Take scores and overlay away."""
+        self._ui.scoreTable.clearSelection()
         self._ui.disagreementCheckBox.checked = False
         self._remove_overlay()
         self._scoring = None
@@ -115,12 +119,23 @@ class ResultsView:
         place = job.places.get(TISSUES[row].key) if job is not None else None
         if place is not None and slicer.mrmlScene.IsNodePresent(job.referenceNode):
             jump_to(tuple(place["position"]), job.referenceNode)
-            self._ui.scoreLabel.text = (
-                f"{TISSUES[row].name}: the largest disagreement is here, {place['depth_mm']:.1f} mm deep; found "
-                f"{_class_name(place['label_found'])}, expected {_class_name(place['label_expected'])}."
+            self._ui.scoreLabel.text = _(
+                "{tissue}: the largest disagreement is here, {depth} mm deep; found {found}, expected {expected}."
+            ).format(
+                tissue=TISSUES[row].name,
+                depth=f"{place['depth_mm']:.1f}",
+                found=_class_name(place["label_found"]),
+                expected=_class_name(place["label_expected"]),
             )
         elif job is not None:
-            self._ui.scoreLabel.text = f"{TISSUES[row].name}: result and reference agree everywhere."
+            self._ui.scoreLabel.text = _("{tissue}: result and reference agree everywhere.").format(
+                tissue=TISSUES[row].name
+            )
+
+    def _jump_to_selection(self) -> None:
+        chosen = self._ui.scoreTable.selectedItems()
+        if chosen:
+            self.jump_to_row(chosen[0].row())
 
     def _fill_headings(self) -> None:
         table = self._ui.scoreTable
@@ -128,7 +143,7 @@ class ResultsView:
         table.setColumnCount(len(SHOWN) + 1)
         table.verticalHeader().setVisible(False)
         table.setWordWrap(False)
-        for column, heading in enumerate(["Tissue", *(heading for heading, _ in SHOWN)]):
+        for column, heading in enumerate([_("Tissue"), *(heading for heading, key in SHOWN)]):
             item = qt.QTableWidgetItem(heading)
             if column:
                 item.setToolTip(EXPLANATIONS[SHOWN[column - 1][1]])
@@ -142,6 +157,9 @@ class ResultsView:
         header = table.horizontalHeader()
         header.setSectionResizeMode(qt.QHeaderView.Stretch)
         header.setSectionResizeMode(0, qt.QHeaderView.ResizeToContents)
+        table.verticalHeader().setDefaultSectionSize(ROW_HEIGHT)
+        rows = sum(table.rowHeight(row) for row in range(len(TISSUES)))
+        table.setFixedHeight(header.sizeHint.height() + rows + 2 * table.frameWidth)
 
     def _set_cell(self, row: int, column: int, text: str) -> None:
         item = qt.QTableWidgetItem(text)
@@ -181,4 +199,4 @@ class ResultsView:
 
 
 def _class_name(label: int) -> str:
-    return next((tissue.name for tissue in TISSUES if tissue.label == label), "background")
+    return next((tissue.name for tissue in TISSUES if tissue.label == label), _("background"))

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
+from slicer.i18n import tr as _
+
 from .jobs import JobProgress, JobState
 from .step_choice import format_seconds
 
 STAGES = {
-    "starting": "Starting the worker",
-    "loading": "Loading scans and network",
-    "preparing": "Preparing the scans",
-    "aligning": "Aligning T2 to T1",
-    "correcting": "Correcting the bias fields",
-    "extracting": "Extracting the brain (minutes without a GPU)",
-    "checking": "Checking the scans",
-    "segmenting": "Segmenting",
-    "writing": "Writing the map",
+    "starting": _("Starting the worker"),
+    "loading": _("Loading scans and network"),
+    "preparing": _("Preparing the scans"),
+    "aligning": _("Aligning T2 to T1"),
+    "correcting": _("Correcting the bias fields"),
+    "extracting": _("Extracting the brain (minutes without a GPU)"),
+    "checking": _("Checking the scans"),
+    "segmenting": _("Segmenting"),
+    "writing": _("Writing the map"),
 }
 ERROR_STYLE = "color: #c0392b;"
 BUSY_VALUE = 0  # a bar from 0 to 0 shows that something goes on
@@ -42,9 +44,9 @@ class RunControls:
             is_error: whether the message is the sentence of a failure.
         """
         ui = self._ui
-        ui.segmentButton.text = "Segment"
+        ui.segmentButton.text = _("Segment")
         ui.segmentButton.enabled = not reason
-        ui.segmentButton.toolTip = reason or "Segment the pair into CSF, gray matter and white matter."
+        ui.segmentButton.toolTip = reason or _("Segment the pair into CSF, gray matter and white matter.")
         ui.keepButton.setVisible(False)
         ui.progressBar.setVisible(False)
         ui.statusLabel.text = reason or message
@@ -54,28 +56,32 @@ class RunControls:
         """A run is in progress."""
         ui = self._ui
         stopping = state is JobState.STOPPING
-        ui.segmentButton.text = "Cancel"
+        ui.segmentButton.text = _("Cancel")
         ui.segmentButton.enabled = not stopping
-        ui.segmentButton.toolTip = "The run is being stopped." if stopping else "Stop; the scene stays as it was."
+        ui.segmentButton.toolTip = _("The run is being stopped.") if stopping else _("Stop; the scene stays as it was.")
         ui.keepButton.setVisible(True)
         ui.keepButton.enabled = can_keep
         ui.keepButton.toolTip = (
-            f"Stop now and keep the map of step {progress.step_reached}, refined as far as the run has come."
+            _("Stop now and keep the map of step {step}, refined as far as the run has come.").format(
+                step=progress.step_reached
+            )
             if can_keep
-            else "The first complete map is not there yet."
+            else _("The first complete map is not there yet.")
         )
         ui.progressBar.setVisible(True)
         ui.progressBar.maximum = progress.windows_total or BUSY_VALUE
         ui.progressBar.value = progress.windows_done
         ui.progressBar.setFormat(describe_progress(progress))
         ui.statusLabel.styleSheet = ""
-        ui.statusLabel.text = "Stopping…" if stopping else self._sentence(progress)
+        ui.statusLabel.text = _("Stopping…") if stopping else self._sentence(progress)
 
     @staticmethod
     def _sentence(progress: JobProgress) -> str:
         sentence = STAGES.get(progress.stage, progress.stage.capitalize())
         if progress.step_reached:
-            return f"{sentence}; the views show the map of step {progress.step_reached}."
+            return _("{stage}; the views show the map of step {step}.").format(
+                stage=sentence, step=progress.step_reached
+            )
         return f"{sentence}…"
 
 
@@ -83,14 +89,22 @@ def describe_progress(progress: JobProgress) -> str:
     """Return the text on the bar."""
     if not progress.windows_total:
         return ""
-    left = f" · {format_seconds(progress.seconds_left)} left" if progress.seconds_left is not None else ""
-    return f"{progress.windows_done:,} of {progress.windows_total:,} windows{left}"
+    counts = {"done": f"{progress.windows_done:,}", "total": f"{progress.windows_total:,}"}
+    if progress.seconds_left is None:
+        return _("{done} of {total} windows").format(**counts)
+    return _("{done} of {total} windows · {time} left").format(**counts, time=format_seconds(progress.seconds_left))
 
 
 def describe_result(done: dict[str, Any]) -> str:
     """Return one line on a finished run: step, windows, time, device, from the worker's `done` event."""
-    early = " (stopped early)" if done.get("stopped") else ""
-    return (
-        f"Done{early}: step {done['step_reached']}, {done['windows_done']:,} windows in "
-        f"{format_seconds(done['seconds'])} on {done['device_title']}."
+    sentence = (
+        _("Done (stopped early): step {step}, {windows} windows in {time} on {device}.")
+        if done.get("stopped")
+        else _("Done: step {step}, {windows} windows in {time} on {device}.")
+    )
+    return sentence.format(
+        step=done["step_reached"],
+        windows=f"{done['windows_done']:,}",
+        time=format_seconds(done["seconds"]),
+        device=done["device_title"],
     )

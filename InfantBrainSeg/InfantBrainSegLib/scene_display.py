@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import slicer
 import vtk
+from slicer.i18n import tr as _
 from vtk.util import numpy_support
 
 from .core_paths import make_core_importable
@@ -36,8 +37,10 @@ def _read(node: Any, path: Path) -> Any:
     storage.SetSingleFile(1)
     if not storage.ReadData(node):
         raise SegmentationError(
-            f"The worker's file {path.name} could not be read; expected a volume; check the free space of Slicer's "
-            "temporary folder and segment again."
+            _(
+                "The worker's file {name} could not be read; expected a volume; check the free space of "
+                "Slicer's temporary folder and segment again."
+            ).format(name=path.name)
         )
     return node
 
@@ -118,14 +121,24 @@ class ResultDisplay:
                 composite.SetBackgroundVolumeID(background)
         self._slices.clear()
 
+    def forget(self) -> None:
+        """Hold no node any more, as when the scene is closed; there is nothing to take back then."""
+        self._t1, self._t2, self._output, self._live = None, None, None, None
+        self._slices.clear()
+        self._hidden.clear()
+
     def _read_map(self, path: Path) -> Any:
         """Read a map and give it T1's own geometry: it lies on that grid voxel by voxel."""
         node = read_label_map(path)
         if node.GetImageData().GetDimensions() != self._t1.GetImageData().GetDimensions():
             raise SegmentationError(
-                f"T1 has changed from {node.GetImageData().GetDimensions()} to "
-                f"{self._t1.GetImageData().GetDimensions()} voxels since the run began; expected it to stay as it was; "
-                "segment again."
+                _(
+                    "T1 has changed from {before} to {now} voxels since the run began; "
+                    "expected it to stay as it was; segment again."
+                ).format(
+                    before=node.GetImageData().GetDimensions(),
+                    now=self._t1.GetImageData().GetDimensions(),
+                )
             )
         node.CopyOrientation(self._t1)
         return node
@@ -149,6 +162,7 @@ class ResultDisplay:
             slicer.vtkSegmentationConverter.GetSegmentationClosedSurfaceRepresentationName()
         )
         label_map = _cropped(label_map)
+        label_map.SetHideFromEditors(True)  # no selector and no tree of Slicer's takes notice of it
         slicer.mrmlScene.AddNode(label_map)
         colors = make_colors()
         label_map.CreateDefaultDisplayNodes()

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import slicer
 import vtk
+from slicer.i18n import tr as _
 from vtk.util import numpy_support
 
 from .core_paths import make_core_importable
@@ -34,20 +35,29 @@ def describe_scan_problem(node: Any, name: str) -> str:
         name: T1 or T2, as the panel calls it.
     """
     if node is None:
-        return f"No {name} volume is chosen; a {name}-weighted scan is needed; load one and choose it under Inputs."
+        return _(
+            "No {name} volume is chosen; a {name}-weighted scan is needed; load one and choose it under Inputs."
+        ).format(name=name)
     if not isinstance(node, slicer.vtkMRMLScalarVolumeNode):
-        return (
-            f"The {name} volume is a {type(node).__name__}; a volume node is needed; load a scan, or take its node by "
+        return _(
+            "The {name} volume is a {kind}; a volume node is needed; load a scan, or take its node by "
             "slicer.util.getNode."
-        )
+        ).format(name=name, kind=type(node).__name__)
     image = node.GetImageData()
     if image is None or not image.GetPointData() or image.GetPointData().GetScalars() is None:
-        return f"The {name} volume {node.GetName()} holds no image; a loaded scan is needed; load it again."
+        return _("The {name} volume {volume} holds no image; a loaded scan is needed; load it again.").format(
+            name=name, volume=node.GetName()
+        )
     if image.GetNumberOfScalarComponents() != 1 or min(image.GetDimensions()) < SMALLEST_SIDE:
         found = "×".join(map(str, image.GetDimensions())) + " voxels"
-        return (
-            f"The {name} volume {node.GetName()} has {found} of {image.GetNumberOfScalarComponents()} component(s); "
-            "a gray-scale volume of a whole brain is needed; choose another one."
+        return _(
+            "The {name} volume {volume} has {found} of {components} component(s); a "
+            "gray-scale volume of a whole brain is needed; choose another one."
+        ).format(
+            name=name,
+            volume=node.GetName(),
+            found=found,
+            components=image.GetNumberOfScalarComponents(),
         )
     return ""
 
@@ -56,12 +66,14 @@ def describe_pair_problem(t1: Any, t2: Any, mask: Any = None) -> str:
     """Say why a T1/T2 pair (and mask) of nodes cannot be segmented, or return an empty text."""
     problem = describe_scan_problem(t1, "T1") or describe_scan_problem(t2, "T2")
     if not problem and t1 is t2:
-        problem = f"T1 and T2 are both {t1.GetName()}; two scans of one head are needed; choose another T2."
+        problem = _("T1 and T2 are both {name}; two scans of one head are needed; choose another T2.").format(
+            name=t1.GetName()
+        )
     others = [node for node in (t2, mask) if node is not None]
     if not problem and any(node.GetParentTransformNode() is not t1.GetParentTransformNode() for node in others):
-        problem = (
-            "The inputs are under different transforms; one common place is needed; harden the transforms "
-            "(Data module, right click, Harden transform)."
+        problem = _(
+            "The inputs are under different transforms; one common place is needed; harden the "
+            "transforms (Data module, right click, Harden transform)."
         )
     return problem
 
@@ -78,8 +90,10 @@ def write_volume_node(node: Any, path: Path) -> None:
     path.unlink(missing_ok=True)  # of an earlier run; VTK would tell the user about it
     if not storage.WriteData(node):
         raise SegmentationError(
-            f"The volume {node.GetName()} could not be written to {path.parent}; expected free disk space there; make "
-            "room, or change Slicer's temporary folder in the application settings."
+            _(
+                "The volume {name} could not be written to {folder}; expected free disk space there; make "
+                "room, or change Slicer's temporary folder in the application settings."
+            ).format(name=node.GetName(), folder=path.parent)
         )
 
 
@@ -92,7 +106,9 @@ def write_label_node(node: Any, path: Path) -> None:
     if node.IsA("vtkMRMLSegmentationNode"):
         node = _label_node(node)
     elif node.GetImageData() is None:
-        raise SegmentationError(f"The label map {node.GetName()} is empty; expected labels; load it again.")
+        raise SegmentationError(
+            _("The label map {name} is empty; expected labels; load it again.").format(name=node.GetName())
+        )
     write_volume_node(node, path)
 
 
@@ -114,8 +130,10 @@ def _label_node(segmentation_node: Any) -> Any:
     binary = slicer.vtkSegmentationConverter.GetSegmentationBinaryLabelmapRepresentationName()
     if not segmentation_node.GetSegmentation().ContainsRepresentation(binary):
         raise SegmentationError(
-            f"The segmentation {segmentation_node.GetName()} holds surfaces only; expected a binary label map; create "
-            "that representation in the Segmentations module."
+            _(
+                "The segmentation {name} holds surfaces only; expected a binary label map; create that "
+                "representation in the Segmentations module."
+            ).format(name=segmentation_node.GetName())
         )
     geometry = _reference_geometry(segmentation_node)
     first = geometry.GetExtent()[::2]
@@ -159,16 +177,20 @@ def tissue_segments(segmentation_node: Any) -> dict[Tissue, str]:
         tissue = tissue_of_segment(segmentation.GetSegment(segment_id))
         if tissue in found:
             raise SegmentationError(
-                f"The segmentation {segmentation_node.GetName()} has two segments of {tissue.name}; expected one of "
-                "each tissue; merge or rename them in the Segmentations module."
+                _(
+                    "The segmentation {name} has two segments of {tissue}; expected one of each tissue; merge "
+                    "or rename them in the Segmentations module."
+                ).format(name=segmentation_node.GetName(), tissue=tissue.name)
             )
         if tissue is not None:
             found[tissue] = segment_id
     if not found:
         names = [segmentation.GetSegment(segment_id).GetName() for segment_id in segmentation.GetSegmentIDs()]
         raise SegmentationError(
-            f"The segmentation {segmentation_node.GetName()} has the segments {', '.join(names) or 'none'}; expected "
-            "CSF, Gray matter and White matter; rename its segments in the Segmentations module."
+            _(
+                "The segmentation {name} has the segments {segments}; expected CSF, Gray matter and White "
+                "matter; rename its segments in the Segmentations module."
+            ).format(name=segmentation_node.GetName(), segments=", ".join(names) or _("none"))
         )
     return found
 
@@ -181,7 +203,7 @@ def _reference_geometry(segmentation_node: Any) -> Any:
     if text and slicer.vtkSegmentationConverter.DeserializeImageGeometry(text, geometry, False):
         return geometry
     union = slicer.vtkSegmentation.EXTENT_UNION_OF_SEGMENTS
-    text = segmentation_node.GetSegmentation().DetermineCommonLabelmapGeometry(union)
+    text = segmentation_node.GetSegmentation().DetermineCommonLabelmapGeometry(union, None)
     slicer.vtkSegmentationConverter.DeserializeImageGeometry(text, geometry, False)
     return geometry
 

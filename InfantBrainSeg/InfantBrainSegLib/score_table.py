@@ -8,6 +8,7 @@ from typing import Any
 
 import slicer
 import vtk
+from slicer.i18n import tr as _
 
 from .core_paths import make_core_importable
 
@@ -18,13 +19,13 @@ TISSUE_NAMES = {tissue.key: tissue.name for tissue in TISSUES}
 
 # Column of the table node, key of a row of scores, unit, explanation. The rows come from model_core.metrics.
 COLUMNS = (
-    ("Dice", "dice", "", "Dice coefficient: 2|P∩L| / (|P|+|L|); 1 is a perfect overlap"),
-    ("3D-MHD", "mhd_3d", "", "Modified Hausdorff distance of the columns of voxels, mean of the three axes"),
-    ("ASD", "asd_mm", "mm", "Average symmetric surface distance"),
-    ("HD95", "hd95_mm", "mm", "Larger of the two directed 95th percentiles of the surface distances"),
-    ("Volume", "volume_ml", "ml", "Volume in the result"),
-    ("Reference volume", "reference_volume_ml", "ml", "Volume in the reference"),
-    ("Volume difference", "volume_difference_percent", "%", "Result minus reference, in percent of the reference"),
+    ("Dice", "dice", "", _("Dice coefficient: 2|P∩L| / (|P|+|L|); 1 is a perfect overlap")),
+    ("3D-MHD", "mhd_3d", "", _("Modified Hausdorff distance of the columns of voxels, mean of the three axes")),
+    ("ASD", "asd_mm", "mm", _("Average symmetric surface distance")),
+    ("HD95", "hd95_mm", "mm", _("Larger of the two directed 95th percentiles of the surface distances")),
+    ("Volume", "volume_ml", "ml", _("Volume in the result")),
+    ("Reference volume", "reference_volume_ml", "ml", _("Volume in the reference")),
+    ("Volume difference", "volume_difference_percent", "%", _("Result minus reference, in percent of the reference")),
 )
 
 

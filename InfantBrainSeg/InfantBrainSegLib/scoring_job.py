@@ -54,7 +54,8 @@ class ScoringJob(Job):
 
     def file_names(self) -> dict[str, str]:
         """Return the names of the compared nodes by the names of their files."""
-        return {"result.nrrd": self.resultNode.GetName(), "reference.nrrd": self.referenceNode.GetName()}
+        nodes = {"result.nrrd": self.resultNode, "reference.nrrd": self.referenceNode}
+        return {file: node.GetName() for file, node in nodes.items() if node is not None}
 
     def take_result(self, event: dict[str, Any]) -> None:
         """Fill the table."""
@@ -64,6 +65,10 @@ class ScoringJob(Job):
         if self.tableNode is None:
             self.tableNode = new_score_table(f"Scores of {result}")
         fill_score_table(self.tableNode, self.rows, f"{result} against the reference {reference}")
+
+    def forget_nodes(self) -> None:
+        """Hold no node of the scene any more."""
+        self.resultNode, self.referenceNode, self.tableNode = None, None, None
 
     def take_back(self) -> None:
         """Leave all as it is: before its end a comparison shows nothing."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import slicer
+from slicer.i18n import tr as _
 
 from .errors import SegmentationError
 from .jobs import Callbacks, Job, JobState
@@ -97,7 +98,7 @@ class SegmentationJob(Job):
         """
         if not self.canKeep:
             raise SegmentationError(
-                "There is no complete map yet; expected the first grid of windows to be through; wait a moment."
+                _("There is no complete map yet; expected the first grid of windows to be through; wait a moment.")
             )
         self._keeps = True
         self._worker.ask_to_stop(keep=True)
@@ -114,8 +115,10 @@ class SegmentationJob(Job):
             if node is not None:
                 if not slicer.mrmlScene.IsNodePresent(node):
                     raise SegmentationError(
-                        f"The volume of {name.upper()} is no longer in the scene; expected it to stay until the end of "
-                        "the run; load it again."
+                        _(
+                            "The volume of {name} is no longer in the scene; expected it to stay until the "
+                            "end of the run; load it again."
+                        ).format(name=name.upper())
                     )
                 write_volume_node(node, folder / f"{name}.nrrd")
                 yield
@@ -179,6 +182,12 @@ class SegmentationJob(Job):
         ]
         if event["windows_done"] and event["seconds"] > 0:
             Timings().record(event["device_title"], event["network"], event["seconds"] / event["windows_done"])
+
+    def forget_nodes(self) -> None:
+        """Hold no node of the scene any more."""
+        self.what = replace(self.what, t1=None, t2=None, mask=None, output=None)
+        self._node, self.labelMapNode, self.probabilityNodes = None, None, {}
+        self._display.forget()
 
     def take_back(self) -> None:
         """Leave the scene as it was."""

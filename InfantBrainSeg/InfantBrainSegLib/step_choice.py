@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import slicer
+from slicer.i18n import tr as _
 
 from .core_paths import make_core_importable
 from .settings import Timings
@@ -59,7 +60,7 @@ class StepChoice:
             windows = count_windows(shape, window, usual) if shape is not None and usual <= window else None
             self._label(usual, "Windows").text = f"{windows:,}" if windows else "–"
             time = self._label(usual, "Time")
-            time.text = format_seconds(windows * seconds) if windows and seconds else "not measured yet"
+            time.text = format_seconds(windows * seconds) if windows and seconds else _("not measured yet")
 
     def _button(self, step: int) -> Any:
         return getattr(self._ui, f"step{step}RadioButton")
@@ -93,9 +94,14 @@ def brain_shape(node: Any) -> tuple[int, ...] | None:
     array = slicer.util.arrayFromVolume(node)
     if array.ndim != 3:
         return None
-    filled = array != 0
-    sides = [np.flatnonzero(filled.any(axis=axes)) for axes in ((0, 1), (0, 2), (1, 2))]  # along I, J, K
-    if any(side.size == 0 for side in sides):
+    plane, filled_slices = np.zeros(array.shape[1:], bool), []
+    for number, image in enumerate(array):  # slice by slice: arrays of the volume's size take several times as long
+        filled = image != 0
+        if filled.any():
+            plane |= filled
+            filled_slices.append(number)
+    sides = [np.flatnonzero(plane.any(axis=0)), np.flatnonzero(plane.any(axis=1)), filled_slices]  # along I, J, K
+    if not filled_slices:
         return None
     return network_shape([int(side[-1] - side[0]) + 1 for side in sides], node.GetSpacing())
 
@@ -108,9 +114,13 @@ def count_windows(shape: tuple[int, ...], window: int, step: int) -> int:
 def format_seconds(seconds: float) -> str:
     """Return a duration for people: 25 s, 2 min 30 s, 16 min, 1 h 50 min."""
     if seconds < 90:
-        return f"{max(seconds, 1):.0f} s"
+        return _("{seconds} s").format(seconds=f"{max(seconds, 1):.0f}")
     if seconds < 600:
         tens = round(seconds / 10)
-        return f"{tens // 6} min {tens % 6 * 10} s" if tens % 6 else f"{tens // 6} min"
+        if tens % 6:
+            return _("{minutes} min {seconds} s").format(minutes=tens // 6, seconds=tens % 6 * 10)
+        return _("{minutes} min").format(minutes=tens // 6)
     minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
+    if minutes < 90:
+        return _("{minutes} min").format(minutes=minutes)
+    return _("{hours} h {minutes} min").format(hours=minutes // 60, minutes=minutes % 60)

@@ -30,8 +30,12 @@ def tissue_colors() -> Any:
 
 
 def make_colors(name: str = "") -> Any:
-    """Make a colour table whose rows carry the tissues' names, colours and codes."""
-    colors = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLColorTableNode", name)
+    """Make a colour table whose rows carry the tissues' names, colours and codes; one without a name is hidden."""
+    colors = slicer.mrmlScene.CreateNodeByClass("vtkMRMLColorTableNode")
+    colors.UnRegister(None)
+    colors.SetName(name)
+    colors.SetHideFromEditors(not name)
+    slicer.mrmlScene.AddNode(colors)
     colors.SetTypeToUser()
     colors.SetNumberOfColors(len(CLASSES))
     for tissue in CLASSES:

@@ -17,6 +17,7 @@ from typing import Any
 
 import qt
 import slicer
+from slicer.i18n import tr as _
 
 from .process_tree import end_process_tree
 from .worker_command import WorkerCommand
@@ -249,8 +250,10 @@ class WorkerClient:
             program = self._process.program()
             self.stop()
             self._onEnd(
-                f"The worker's program {program} could not be started; expected a program that this user may run; "
-                "correct it under Advanced, or install the extension again."
+                _(
+                    "The worker's program {program} could not be started; expected a program that this user "
+                    "may run; correct it under Advanced, or install the extension again."
+                ).format(program=program)
             )
 
     def _finished(self, exit_code: int, exit_status: int) -> None:
@@ -264,17 +267,18 @@ class WorkerClient:
         self._onEnd(sentence)
 
     def _describe_end(self, exit_code: int, exit_status: int, was_ready: bool) -> str:
-        how = f"status {exit_code}" if exit_status == qt.QProcess.NormalExit else "killed or crashed"
+        normal = exit_status == qt.QProcess.NormalExit
+        how = _("status {code}").format(code=exit_code) if normal else _("killed or crashed")
         last = f" ({self._last_words})" if self._last_words else ""
         if not was_ready:
-            return (
-                f"The worker ended before it was ready ({how}){last}; expected a Python with the packages of the "
-                "model core; check the worker's Python or command under Advanced."
-            )
-        return (
-            f"The worker process ended unexpectedly ({how}){last}; most often the computer's memory did not suffice; "
-            "close other programs or choose another device, then segment again."
-        )
+            return _(
+                "The worker ended before it was ready ({how}){last}; expected a Python with the packages "
+                "of the model core; check the worker's Python or command under Advanced."
+            ).format(how=how, last=last)
+        return _(
+            "The worker process ended unexpectedly ({how}){last}; most often the computer's memory did "
+            "not suffice; close other programs or choose another device, then segment again."
+        ).format(how=how, last=last)
 
 
 def _let_go(process: Any) -> None:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import slicer
+from slicer.i18n import tr as _
 
 from .core_paths import make_core_importable, worker_script
 from .errors import SegmentationError
@@ -77,8 +78,10 @@ class WorkerCommand:
             words = shlex.split(self.text, posix=os.name != "nt")
         except ValueError as error:
             raise SegmentationError(
-                f"The worker's command “{self.text}” ends inside a quotation; expected complete quotation marks; "
-                "correct it under Advanced."
+                _(
+                    "The worker's command “{text}” ends inside a quotation; expected complete quotation "
+                    "marks; correct it under Advanced."
+                ).format(text=self.text)
             ) from error
         words = [word.strip('"') for word in words] if os.name == "nt" else words
         return _existing_program(words[0] if words else ""), words[1:]
@@ -97,14 +100,18 @@ class WorkerCommand:
 def _existing_program(program: str) -> str:
     if not program:
         raise SegmentationError(
-            "No program is given for the worker; expected a Python or a command; fill it in under Advanced, "
-            "or choose Slicer's Python there."
+            _(
+                "No program is given for the worker; expected a Python or a command; fill it in under "
+                "Advanced, or choose Slicer's Python there."
+            )
         )
     found = shutil.which(program)
     if found is None:
-        what = "is a folder" if Path(program).is_dir() else "was not found or cannot be run"
+        what = _("is a folder") if Path(program).is_dir() else _("was not found or cannot be run")
         raise SegmentationError(
-            f"The worker's program “{program}” {what}; expected a Python or a command of this machine; "
-            "correct it under Advanced, or choose Slicer's Python there."
+            _(
+                "The worker's program “{program}” {what}; expected a Python or a command of this machine; "
+                "correct it under Advanced, or choose Slicer's Python there."
+            ).format(program=program, what=what)
         )
     return found

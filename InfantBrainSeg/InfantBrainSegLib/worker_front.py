@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import qt
+from slicer.i18n import tr as _
 
 from .errors import SegmentationError
 from .jobs import Job
@@ -65,7 +66,7 @@ class WorkerFront:
         """
         if self._job is not None:
             raise SegmentationError(
-                "Another run is in progress; expected one at a time; wait for its end or cancel it first."
+                _("Another run is in progress; expected one at a time; wait for its end or cancel it first.")
             )
         if not self._client.is_running or self._client.command != WorkerCommand.from_settings():
             self._start()
@@ -93,7 +94,7 @@ class WorkerFront:
         job = self._job
         self.end_process(wait=True)
         if job is not None:
-            job.worker_ended("The module was closed.")
+            job.worker_ended(_("The module was closed."))
 
     def _start(self) -> None:
         self._set(None, "")

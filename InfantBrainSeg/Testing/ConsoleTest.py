@@ -13,8 +13,10 @@ from infant_brain_helpers import (
     add_volume,
     crop,
     ijk_to_ras,
+    kept_log,
     labels_of,
     refuses,
+    sample_arrays,
     scene_state,
 )
 
@@ -25,6 +27,23 @@ class ConsoleTest(OpenPanel, unittest.TestCase):
     def setUp(self):
         super().setUp()
         self.logic = slicer.util.getModuleLogic("InfantBrainSeg")
+
+    def test_the_sample_subject_is_downloaded_without_a_network_with_its_reference(self):
+        import SampleData
+        from InfantBrainSegLib.sample_data import register_sample_data
+
+        register_sample_data()  # scripts of the command line run before Slicer has done it
+        register_sample_data()
+        assert len(SampleData.SampleDataLogic.sampleDataSourcesByCategory("Infant brain")) == 1
+        t1, t2, reference = SampleData.downloadSamples("InfantBrain")
+        assert [node.GetName() for node in (t1, t2, reference)] == ["Infant T1", "Infant T2", "Infant reference"]
+        (expected_t1, expected_t2, labels), matrix = sample_arrays()
+        assert np.array_equal(slicer.util.arrayFromVolume(t1), expected_t1)
+        assert np.array_equal(slicer.util.arrayFromVolume(t2), expected_t2)
+        assert np.allclose(ijk_to_ras(t1), matrix)
+        assert np.array_equal(labels_of(reference, t1), labels)
+        slicer.mrmlScene.Clear(0)
+        assert SampleData.downloadSample("InfantBrain").GetName() == "Infant T1"
 
     def test_segment_waits_for_the_result_and_score_for_the_table(self):
         t1, t2 = add_pair()
@@ -56,8 +75,10 @@ class ConsoleTest(OpenPanel, unittest.TestCase):
         assert str(progress[-1]).startswith("writing: 4 of 4 windows, step 8")
 
     def test_a_callback_that_fails_does_not_stop_the_run(self):
-        job = self.start(*add_pair(), 32, onProgress=lambda progress: 1 / 0)
-        assert job.wait(120)
+        with kept_log() as log:
+            job = self.start(*add_pair(), 32, onProgress=lambda progress: 1 / 0)
+            assert job.wait(120)
+        assert {record.exc_info[0] for record in log} == {ZeroDivisionError}
         assert job.state.value == "done"
 
     def test_only_one_run_at_a_time(self):

@@ -14,9 +14,11 @@ from infant_brain_helpers import (
     assert_sentence,
     crop,
     is_alive,
+    kept_log,
     kill,
     labels_of,
     scene_state,
+    tool_tip,
     wait_for_a_map,
     wait_until,
 )
@@ -137,8 +139,9 @@ class InterruptedRunTest(OpenPanel, unittest.TestCase):
         self.add_long_bar()
         job = self.run_until_a_map_is_there()
         pid, folder = self.logic.worker.info["pid"], self.logic.worker.client.folder
-        kill(pid)
-        wait_until(lambda: job.isFinished, "the end of the worker is noticed")
+        with kept_log():
+            kill(pid)
+            wait_until(lambda: job.isFinished, "the end of the worker is noticed")
         assert job.state.value == "failed"
         assert_sentence(self.ui.statusLabel.text, "ended unexpectedly", "segment again")
         assert scene_state() == self.before
@@ -216,4 +219,4 @@ class InterruptedRunTest(OpenPanel, unittest.TestCase):
         self.choose(self.t1, self.t2, reference=add_label_map(labels, matrix))
         self.run_until_a_map_is_there()
         assert not self.ui.scoreButton.enabled
-        assert "in progress" in self.ui.scoreButton.toolTip
+        assert "in progress" in tool_tip(self.ui.scoreButton)

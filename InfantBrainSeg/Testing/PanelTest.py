@@ -1,13 +1,23 @@
 """The panel: built from its file, its widgets and the scene's parameters, what it says when a run cannot start."""
 
-import shutil
 import tempfile
 import unittest
 from pathlib import Path
 
 import numpy as np
 import slicer
-from infant_brain_helpers import OpenPanel, add_label_map, add_pair, add_volume, assert_sentence, crop, wait_until
+from infant_brain_helpers import (
+    OpenPanel,
+    add_label_map,
+    add_pair,
+    add_volume,
+    assert_sentence,
+    crop,
+    kept_log,
+    tool_tip,
+    wait_until,
+    worker_finds,
+)
 
 
 class PanelTest(OpenPanel, unittest.TestCase):
@@ -22,6 +32,18 @@ class PanelTest(OpenPanel, unittest.TestCase):
         assert headings == ["Tissue", "Dice", "3D-MHD", "ASD", "HD95", "Volume", "Diff. %"]
         tissues = [self.ui.scoreTable.item(row, 0).text() for row in range(3)]
         assert tissues == ["CSF", "Gray matter", "White matter"]
+        table = self.ui.scoreTable
+        rows = sum(table.rowHeight(row) for row in range(3))
+        assert rows + table.horizontalHeader().sizeHint.height() + 2 * table.frameWidth <= table.maximumHeight
+
+    def test_results_take_the_place_of_the_inputs_after_a_run_until_the_scene_is_closed(self):
+        inputs, results = self.ui.inputsCollapsibleButton, self.ui.resultsCollapsibleButton
+        assert (inputs.collapsed, results.collapsed) == (False, True)
+        self.choose(*add_pair(), overlapStep=32)
+        self.run_to_the_end()
+        assert (inputs.collapsed, results.collapsed) == (True, False)
+        slicer.mrmlScene.Clear(0)
+        assert (inputs.collapsed, results.collapsed) == (False, True)
 
     def test_the_sample_subject_is_proposed_as_the_pair_and_its_windows_are_counted(self):
         from InfantBrainSegLib.sample_data import load_sample
@@ -107,6 +129,7 @@ class PanelTest(OpenPanel, unittest.TestCase):
         assert self.ui.otherStepSpinBox.value == 12
 
     def test_the_card_of_the_default_weights_is_readable(self):
+        assert self.ui.cardLabel.text.startswith("Dice: CSF 0.")
         card = self.ui.cardBrowser.toPlainText()
         for part in ("Network: Non-local U-Net", "Training data:", "Licence", "Scores:", "Limits:"):
             assert part in card
@@ -117,13 +140,17 @@ class BadInputTest(OpenPanel, unittest.TestCase):
 
     def assert_reason(self, *parts):
         assert not self.ui.segmentButton.enabled
-        assert_sentence(self.ui.segmentButton.toolTip, *parts)
-        assert self.ui.statusLabel.text == self.ui.segmentButton.toolTip
+        assert_sentence(tool_tip(self.ui.segmentButton), *parts)
+        assert self.ui.statusLabel.text == tool_tip(self.ui.segmentButton)
 
     def assert_run_fails(self, *parts):
-        self.ui.segmentButton.click()
-        wait_until(lambda: self.panel.job is not None and self.panel.job.isFinished, "the run has failed")
-        assert self.panel.job.state.value == "failed"
+        with kept_log() as log:
+            self.ui.segmentButton.click()
+            wait_until(lambda: self.panel.job is not None and self.panel.job.isFinished, "the run has failed")
+        job = self.panel.job
+        assert job.state.value == "failed", (job.state, job.progress, job.warnings)
+        assert [record.levelname for record in log] == ["ERROR"]
+        assert job.error in log[0].getMessage()
         assert_sentence(self.ui.statusLabel.text, *parts)
         assert self.ui.segmentButton.enabled
         assert slicer.util.getNodesByClass("vtkMRMLSegmentationNode") == []
@@ -192,9 +219,10 @@ class BadInputTest(OpenPanel, unittest.TestCase):
         self.assert_run_fails("T1 (Air) shows no head", "check the series")
 
     def test_a_raw_scan_without_mask_and_tool(self):
-        if any(map(shutil.which, ("hd-bet", "mri_synthstrip", "synthstrip-docker", "synthstrip-singularity"))):
+        if worker_finds("hd-bet", "mri_synthstrip", "synthstrip-docker", "synthstrip-singularity"):
             self.skipTest("this machine has a brain extraction tool")
         self.choose(*add_pair(), raw=True)
+        assert self.parameters.mask is None
         self.assert_run_fails("No brain mask was given and neither HD-BET", "leave the extraction out.")
         assert "--" not in self.ui.statusLabel.text
 

@@ -18,6 +18,7 @@ from infant_brain_helpers import (
     refuses,
     run_core,
     scene_state,
+    tool_tip,
     wait_until,
 )
 
@@ -53,7 +54,7 @@ class ScoringTest(OpenPanel, unittest.TestCase):
     def score(self, result, reference):
         """Press the button, wait, and return the finished comparison."""
         self.parameters.output, self.parameters.reference = result, reference
-        assert self.ui.scoreButton.enabled, self.ui.scoreButton.toolTip
+        assert self.ui.scoreButton.enabled, tool_tip(self.ui.scoreButton)
         self.ui.scoreButton.click()
         job = self.panel.scoringJob
         wait_until(lambda: job.isFinished, "the scores are there")
@@ -108,6 +109,16 @@ class ScoringTest(OpenPanel, unittest.TestCase):
         assert job.rows == self.evaluated(add_label_map(labels, MATRIX, "Result"), reference_map)
         assert self.score(result, add_segmentation(half, coarse)).rows == job.rows
 
+    def test_a_reference_without_a_geometry_of_its_own_is_scored_on_the_grid_of_its_segments(self):
+        labels, reference = with_a_wrong_block(), onion()
+        bare = add_segmentation(reference, MATRIX)
+        bare.GetSegmentation().SetConversionParameter(
+            slicer.vtkSegmentationConverter.GetReferenceImageGeometryParameterName(), ""
+        )
+        job = self.score(add_segmentation(labels, MATRIX), bare)
+        expected = [dice(labels, reference, label) for label in (1, 2, 3)]  # CSF's box holds all else
+        assert np.allclose([row["dice"] for row in job.rows], expected)
+
     def test_segments_are_known_by_the_names_that_people_use(self):
         result = add_segmentation(with_a_wrong_block(), MATRIX)
         usual = self.score(result, add_segmentation(onion(), MATRIX)).rows
@@ -125,6 +136,17 @@ class ScoringTest(OpenPanel, unittest.TestCase):
             assert "3.0 mm deep; found Gray matter, expected White matter" in self.ui.scoreLabel.text
         self.ui.scoreTable.cellClicked(0, 0)
         assert self.ui.scoreLabel.text == "CSF: result and reference agree everywhere."
+
+    def test_a_row_that_is_chosen_by_code_or_by_the_keyboard_jumps_too_and_so_it_does_after_the_next_comparison(self):
+        result, reference = add_segmentation(with_a_wrong_block(), MATRIX), add_label_map(onion(), MATRIX)
+        place = (MATRIX @ [17, 15, 11, 1])[:3]
+        table = self.ui.scoreTable
+        for choose in (table.selectRow, lambda row: table.setCurrentCell(row, 0)):  # as an arrow key does
+            self.score(result, reference)
+            slicer.vtkMRMLSliceNode.JumpAllSlices(slicer.mrmlScene, 0, 0, 0, slicer.vtkMRMLSliceNode.OffsetJumpSlice)
+            choose(2)
+            assert np.allclose(distances_to_slices(place), 0, atol=1e-6)
+            assert self.ui.scoreLabel.text.startswith("White matter: the largest disagreement is here")
 
     def test_the_jump_goes_to_the_place_under_the_references_transform(self):
         reference = add_label_map(onion(), MATRIX)
@@ -199,11 +221,11 @@ class ScoringTest(OpenPanel, unittest.TestCase):
 
     def test_the_button_says_what_is_missing_for_scores(self):
         assert not self.ui.scoreButton.enabled
-        assert_sentence(self.ui.scoreButton.toolTip, "no segmentation yet")
+        assert_sentence(tool_tip(self.ui.scoreButton), "no segmentation yet")
         self.parameters.output = add_segmentation(onion(), MATRIX)
-        assert_sentence(self.ui.scoreButton.toolTip, "No reference is chosen")
+        assert_sentence(tool_tip(self.ui.scoreButton), "No reference is chosen")
         self.parameters.reference = self.parameters.output
-        assert_sentence(self.ui.scoreButton.toolTip, "the segmentation itself")
+        assert_sentence(tool_tip(self.ui.scoreButton), "the segmentation itself")
 
 
 def surfaces(node):

@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import logging
 import os
 import signal
 import subprocess
@@ -56,7 +57,11 @@ class OpenPanel:
         slicer.util.selectModule(MODULE)
         self.widget = slicer.util.getModuleWidget(MODULE)
         self.panel, self.ui, self.logic = self.widget.panel, self.widget.ui, self.widget.logic
-        self.parameters = self.panel.parameters
+
+    @property
+    def parameters(self):
+        """The parameters that the panel follows; nobody else may hold them, nor the nodes that they keep."""
+        return self.panel.parameters
 
     def choose(self, t1, t2, **others):
         """Set parameters: the scans and whatever else is given by name. A GPU would be too quick to be interrupted."""
@@ -100,13 +105,27 @@ def wait_until(condition, what, seconds=120):
 
 
 @contextlib.contextmanager
+def kept_log():
+    """Keep what is logged inside the block out of the application's log, for it is expected; give it as records."""
+    root, records = logging.getLogger(), []
+    handler, before = logging.Handler(), root.handlers[:]
+    handler.emit = records.append
+    root.handlers[:] = [handler]
+    try:
+        yield records
+    finally:
+        root.handlers[:] = before
+
+
+@contextlib.contextmanager
 def refuses(*parts):
     """Expect the error for people inside the block, with these parts in its sentence."""
     from InfantBrainSegLib.errors import SegmentationError
 
     sentence = None
     try:
-        yield
+        with kept_log():
+            yield
     except SegmentationError as error:
         sentence = str(error)
     assert sentence is not None, "nothing was refused"
@@ -119,6 +138,15 @@ def assert_sentence(sentence, *parts):
     assert ";" in sentence, sentence
     missing = [part for part in parts if part not in sentence]
     assert not missing, f"{missing} not in: {sentence}"
+
+
+def tool_tip(widget):
+    """Return what a widget's tooltip says; Slicer keeps it as rich text."""
+    import qt
+
+    document = qt.QTextDocument()
+    document.setHtml(widget.toolTip)
+    return document.toPlainText()
 
 
 # Scans
@@ -239,6 +267,22 @@ def run_core(script, *arguments):
     command = WorkerCommand.from_settings()
     program, _ = command.program_and_arguments()
     line = [program, str(core_parent() / "model_core" / script), *map(str, arguments)]
+    return _output_of(line, command)
+
+
+def worker_finds(*programs):
+    """Return whether one of these programs is installed where the worker runs: on its search path, or beside it."""
+    from InfantBrainSegLib.worker_command import WorkerCommand
+
+    code = (
+        "import os, shutil, sys; places = os.environ.get('PATH', ''), os.path.dirname(sys.executable);"
+        "print(any(shutil.which(name, path=place) for place in places for name in sys.argv[1:]))"
+    )
+    command = WorkerCommand.from_settings()
+    return _output_of([command.program_and_arguments()[0], "-c", code, *programs], command).strip() == "True"
+
+
+def _output_of(line, command):
     finished = subprocess.run(line, env=command.environment(), capture_output=True, text=True)
     assert finished.returncode == 0, finished.stderr
     return finished.stdout

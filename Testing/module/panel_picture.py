@@ -22,7 +22,6 @@ def segment_sample(step: int) -> None:
     job.result()  # raises with the reason if there is none
     bench.pump(lambda: panel.panel.scoringJob.isFinished, seconds=LIMIT_SECONDS)
     panel.ui.show3DButton.click()
-    panel.ui.scoreLabel.text = "Click a tissue to see where result and reference differ most."
 
 
 segment_sample(int(os.environ.get("STEP") or 16))

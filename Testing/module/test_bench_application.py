@@ -64,7 +64,7 @@ def test_settings_stay_in_the_bench(bench, slicer):
 
 def test_packages_are_asked_for_and_never_installed(bench, slicer, tmp_path):
     packaging = slicer.packaging
-    (tmp_path / "requirements.txt").write_text("# needed\nnumpy>=1.26\nnibabel>=5.2  # volumes\n")
+    (tmp_path / "requirements.txt").write_text("# needed\nnumpy>=1.26\nnibabel>=5.2\n")
     requirements = packaging.load_requirements(tmp_path / "requirements.txt")
     assert [r.name for r in requirements] == ["numpy", "nibabel"]
     bench.packaging.pretend_missing.add("nibabel")
@@ -102,6 +102,26 @@ def test_sample_data_is_loaded_from_files(bench, slicer, tmp_path):
         category="Demo", sampleName="DemoHead", uris=path.as_uri(), fileNames="T1.nrrd", nodeNames="Head"
     )
     assert SampleData.downloadSample("DemoHead").GetName() == "Head"
+    assert SampleData.downloadSample("DemoHead").GetStorageNode() is None
+    assert SampleData.downloadSamples("Unknown") == []
+
+
+def test_sample_data_need_addresses_and_a_custom_downloader_is_asked_by_the_button_alone(bench, tmp_path):
+    import SampleData
+
+    register = SampleData.SampleDataLogic.registerCustomSampleDataSource
+    with pytest.raises(TypeError):
+        register(category="Demo", sampleName="Bare", customDownloader=print)
+    path, asked = tmp_path / "notes.txt", []
+    path.write_text("notes")
+    register(sampleName="Notes", uris=[path.as_uri()], fileNames=["notes.txt"], customDownloader=asked.append)
+    (copy,) = SampleData.downloadSamples("Notes")
+    assert Path(copy).read_text() == "notes"
+    assert asked == []
+    SampleData.press_button("Notes")
+    assert [source.sampleName for source in asked] == ["Notes"]
+    with pytest.raises(ValueError, match="differ in number"):
+        register(sampleName="Two", uris=[path.as_uri()], fileNames=["a", "b"])
 
 
 def test_volumes_go_through_files_with_their_voxels_and_geometry(bench, slicer, tmp_path):

@@ -1,11 +1,13 @@
 """The panel's file against Slicer's names, against its parameters, and its words for every control."""
 
+import ast
 import re
 import sys
 import typing
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 pytest.importorskip("slicer_core", reason="the bench's packages are missing: pip install -e .[bench]")
@@ -16,6 +18,7 @@ pytest_plugins = ["Testing.slicer_bench.fixtures", "panel_fixtures"]
 
 MODULE = Path(__file__).resolve().parents[2] / "InfantBrainSeg"
 UI = MODULE / "Resources" / "UI" / "InfantBrainSeg.ui"
+SAMPLE_LABELS = MODULE.parent / "Resources" / "SampleSubject" / "labels.nii.gz"
 SILENT = {"QWidget", "qMRMLWidget", "Line", "QFrame"}  # containers
 CODE = [MODULE / "InfantBrainSeg.py", *(MODULE / "InfantBrainSegLib").glob("*.py")]
 
@@ -45,7 +48,8 @@ def test_the_parameters_named_in_the_file_exist(open_panel):
         element.text for element in ElementTree.parse(UI).iterfind(".//property[@name='SlicerParameterName']/string")
     }
     assert named <= set(typing.get_type_hints(InfantBrainSegParameterNode))
-    assert {"t1", "t2", "mask", "reference", "output"} <= named
+    assert {"t1", "t2", "output"} <= named
+    assert named.isdisjoint({"mask", "reference"})  # of two classes each: no selector can be connected to them
 
 
 def test_every_widget_that_the_code_asks_for_is_in_the_file():
@@ -57,12 +61,6 @@ def test_every_widget_that_the_code_asks_for_is_in_the_file():
     assert "segmentButton" in asked
 
 
-def test_the_panel_fits_on_a_screen_of_1080_lines(bench, open_panel, tmp_path):
-    opened = open_panel("/nowhere/python")
-    bench.show_window(size=(1920, 1080))
-    assert opened.widget.parent.minimumSizeHint.height() <= 1080 - 130  # title bar, tool bar and module's heading
-
-
 def test_nothing_that_slicer_lacks_is_imported_into_its_process():
     imports = re.compile(r"^\s*(?:from|import) (\w+)", re.MULTILINE)
     imported = {name for path in CODE for name in imports.findall(path.read_text(encoding="utf-8"))}
@@ -71,12 +69,58 @@ def test_nothing_that_slicer_lacks_is_imported_into_its_process():
     assert imported - set(sys.stdlib_module_names) == of_slicer | ours
 
 
-def test_the_sample_subject_is_on_the_sample_data_page(bench, open_panel, slicer):
+@pytest.fixture
+def sample_data(bench, open_panel, slicer):
+    """SampleData with the sample subject registered as at the start of Slicer."""
+    slicer.modules.sampleDataSources = {}
     open_panel("/nowhere/python")
     import SampleData
 
-    # Other tests of this process have loaded the module, too; Slicer does it once.
-    source = SampleData.SampleDataLogic.sampleDataSourcesByCategory("Infant brain")[-1]
+    return SampleData
+
+
+def test_the_sample_subject_is_on_the_sample_data_page(bench, sample_data):
+    (source,) = sample_data.SampleDataLogic.sampleDataSourcesByCategory("Infant brain")
     assert Path(source.thumbnailFileName).is_file()
-    names = [node.GetName() for node in SampleData.downloadSamples(source.sampleName)]
-    assert names == ["Infant T1", "Infant T2", "Infant reference"]
+    assert all(uri.startswith("file:///") for uri in source.uris)
+    nodes = sample_data.press_button("InfantBrain")
+    assert [node.GetName() for node in nodes] == ["Infant T1", "Infant T2", "Infant reference"]
+    assert nodes[2].IsA("vtkMRMLLabelMapVolumeNode")
+
+
+def test_the_console_downloads_the_sample_subject_without_a_network(bench, slicer, sample_data):
+    nodes = sample_data.downloadSamples("InfantBrain")
+    assert [node.GetName() for node in nodes] == ["Infant T1", "Infant T2", "Infant reference"]
+    assert [node.GetClassName() for node in nodes] == [*["vtkMRMLScalarVolumeNode"] * 2, "vtkMRMLSegmentationNode"]
+    labels = slicer.util.loadLabelVolume(str(SAMPLE_LABELS))
+    for number, name in enumerate(("CSF", "Gray matter", "White matter"), 1):
+        segment = nodes[2].GetSegmentation().GetSegmentIdBySegmentName(name)
+        inside = slicer.util.arrayFromSegmentBinaryLabelmap(nodes[2], segment, labels) > 0
+        assert np.array_equal(inside, slicer.util.arrayFromVolume(labels) == number)
+    bench.close_scene()
+    assert sample_data.downloadSample("InfantBrain").GetName() == "Infant T1"
+
+
+def test_files_of_an_earlier_version_in_the_cache_are_not_taken(bench, slicer, sample_data):
+    old = Path(slicer.mrmlScene.GetCacheManager().GetRemoteCacheDirectory()) / "InfantBrain-T1.nii.gz"
+    old.write_bytes(b"an earlier T1")
+    assert sample_data.downloadSample("InfantBrain").GetImageData().GetDimensions() == (125, 156, 108)
+
+
+def untranslated(path):
+    """Return the sentences in a file, or parts of them, that do not go through tr: no docstrings, none for the log."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    passed = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[0] in ("_", "translate", "logging"):
+            passed.update(map(id, ast.walk(node)))
+        elif isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and isinstance(node.body[0], ast.Expr):
+            passed.update(map(id, ast.walk(node.body[0])))
+    texts = [node for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+    return [node.value for node in texts if id(node) not in passed and re.search(r"\w \w.*([.…]$|; )", node.value)]
+
+
+@pytest.mark.parametrize("path", CODE, ids=lambda path: path.name)
+def test_every_sentence_of_the_panel_can_be_translated(path):
+    for_developers = path.name in ("core_paths.py", "self_tests.py")  # an incomplete extension, failed self tests
+    assert for_developers or untranslated(path) == []

@@ -35,11 +35,14 @@ def bench():
 
 
 @pytest.fixture(autouse=True)
-def _nothing_raised(bench):
-    """What a slot, a timer or an observer raises, which Slicer would only print, fails the test."""
+def _nothing_raised_or_logged(bench, caplog, request):
+    """What a slot, a timer or an observer raises, which Slicer would only print, fails a test, and so does our log."""
     bench.errors.clear()
+    caplog.set_level("INFO")
     yield
     assert not bench.errors
+    messages = [record.getMessage() for record in caplog.get_records("call")]
+    assert request.cls is None or [message for message in messages if "infant" in message] == []
 
 
 @pytest.fixture

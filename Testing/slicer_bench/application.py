@@ -28,6 +28,7 @@ from . import (
     behaviours,  # noqa: F401 - registers what the classes do
     dialogs,
     event_loop,
+    look,
     modules,
     scene,
     slots,
@@ -92,6 +93,7 @@ class Bench:
         """Load a scripted module from its .py file as Slicer does at start-up; return the module object."""
         module, _ = modules.load_scripted_module(Path(path).resolve())
         self.app._emit("startupCompleted()")
+        self.app._state.receivers["startupCompleted()"].clear()  # it comes once
         return module
 
     def open_module(self, name: str) -> Any:
@@ -196,7 +198,7 @@ def _started(folder: Path) -> Bench:
     QtCore.QCoreApplication.setOrganizationName("slicer.org")
     QtCore.QCoreApplication.setApplicationName("Slicer")
     QtCore.QCoreApplication.setApplicationVersion("5.12.4")
-    _set_style(app)
+    look.put_on(app)
     (folder / "tmp").mkdir()
     settings_file = QtCore.QSettings().fileName()
     app._attach(parts, str(folder / "tmp"), settings_file)
@@ -232,16 +234,6 @@ def _make_launcher(folder: Path) -> None:
     launcher.write_text(LAUNCHER.format(python=sys.executable))
     launcher.chmod(launcher.stat().st_mode | stat.S_IXUSR)
     os.environ["PATH"] = f"{folder}{os.pathsep}{os.environ.get('PATH', '')}"
-
-
-def _set_style(app: Any) -> None:
-    QtWidgets.QApplication.setStyle("Fusion")
-    palette = QtGui.QPalette(QtGui.QColor(239, 240, 242))
-    palette.setColor(QtGui.QPalette.Base, QtGui.QColor(255, 255, 255))
-    palette.setColor(QtGui.QPalette.Highlight, QtGui.QColor(61, 122, 196))
-    palette.setColor(QtGui.QPalette.HighlightedText, QtGui.QColor(255, 255, 255))
-    QtWidgets.QApplication.setPalette(palette)
-    QtWidgets.QApplication.setFont(QtGui.QFont("DejaVu Sans", 9))
 
 
 def _install_python_modules() -> None:

@@ -4,16 +4,18 @@ from typing import Any
 
 import slicer
 from PySide6 import QtCore, QtGui, QtWidgets
+from shiboken6 import isValid
 
 from .classes import all_constructors, behaviour, make
 
-PANEL_WIDTH = 500  # pixels of the module panel
+# Pixels, as measured in Slicer on a screen of 1920 x 1080.
+PANEL_WIDTH, DATA_PROBE_HEIGHT, DOCK_TITLE_HEIGHT = 575, 176, 17
 MENUS = ("File", "Edit", "View", "Help")
 
 
 @behaviour("qSlicerModuleSelectorToolBar")
 class ModuleSelectorToolBar:
-    """Switches modules: the old one is left, the new one entered."""
+    """Switches modules: the old one is left, the new one entered; the one that is shown already stays as it is."""
 
     def initialise(self) -> None:
         self._state.selected = ""
@@ -27,9 +29,11 @@ class ModuleSelectorToolBar:
     selectedModule = property(lambda self: self._state.selected, lambda self, name: self.selectModule(name))
 
     def selectModule(self, name: str) -> None:
+        if name == self._state.selected:
+            return
         manager = slicer.app.moduleManager()
         previous = manager.module(self._state.selected) if self._state.selected else None
-        if previous is not None and self._state.selected != name:
+        if previous is not None:
             previous.widgetRepresentation().exit()
         self._state.selected = name
         if name:
@@ -75,7 +79,7 @@ class MainWindow:
 
 
 class _ModulePanel(QtWidgets.QWidget):
-    """Title, help section and the module's widget in a scroll area."""
+    """Help section and the module's widget in a scroll area, Data Probe below."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -84,35 +88,50 @@ class _ModulePanel(QtWidgets.QWidget):
         layout = QtWidgets.QVBoxLayout(self)
         layout.setContentsMargins(4, 4, 4, 4)
         layout.setSpacing(4)
+        title = QtWidgets.QLabel("Module Panel")
+        title.setFixedHeight(DOCK_TITLE_HEIGHT)
+        layout.addWidget(title)
         logo = QtWidgets.QLabel("<span style='font-size:15pt; color:#4a5560'><b>3D</b>Slicer</span>")
         logo.setObjectName("LogoLabel")
         layout.addWidget(logo)
-        with all_constructors():
-            self.help = make("ctkCollapsibleButton")()
-        self.help.text = "Help & Acknowledgement"
-        self.help_text = QtWidgets.QTextBrowser()
-        self.help_text.setFixedHeight(120)
-        QtWidgets.QVBoxLayout(self.help).addWidget(self.help_text)
-        layout.addWidget(self.help)
         self.scroll = QtWidgets.QScrollArea()
         self.scroll.setWidgetResizable(True)
         self.scroll.setFrameShape(QtWidgets.QFrame.NoFrame)
         self.scroll.setHorizontalScrollBarPolicy(QtCore.Qt.ScrollBarAlwaysOff)
+        contents = QtWidgets.QWidget()
+        self.contents = QtWidgets.QVBoxLayout(contents)
+        self.contents.setContentsMargins(0, 0, 0, 0)
+        self.contents.setSpacing(4)
+        with all_constructors():
+            self.help = make("ctkCollapsibleButton")()
+        self.help.text = "Help && Acknowledgement"
+        self.help.contentsFrameShape = QtWidgets.QFrame.StyledPanel
+        self.help_text = QtWidgets.QTextBrowser()
+        self.help_text.setFixedHeight(120)
+        QtWidgets.QVBoxLayout(self.help).addWidget(self.help_text)
+        self.contents.addWidget(self.help)
+        self.scroll.setWidget(contents)
         layout.addWidget(self.scroll, 1)
         with all_constructors():
-            probe = make("ctkCollapsibleButton")()
-        probe.text = "Data Probe"
-        probe.name = "DataProbeCollapsibleWidget"
-        probe.collapsed = True
-        layout.addWidget(probe)
+            self.probe = make("ctkCollapsibleButton")()
+        self.probe.text = "Data Probe"
+        self.probe.name = "DataProbeCollapsibleWidget"
+        self.probe.setFixedHeight(DATA_PROBE_HEIGHT)
+        probe_text = QtWidgets.QLabel("Show Zoomed Slice\n\nL\nF\nB")
+        probe_text.setAlignment(QtCore.Qt.AlignLeft | QtCore.Qt.AlignTop)
+        QtWidgets.QVBoxLayout(self.probe).addWidget(probe_text)
+        layout.addWidget(self.probe)
+        self.shown: QtWidgets.QWidget | None = None
 
     def show_module(self, module: Any) -> None:
         self.help_text.setHtml(module.helpText + "<hr>" + module.acknowledgementText)
         self.help.collapsed = True
         widget = module.widgetRepresentation()
-        if self.scroll.widget() is not widget:
-            if self.scroll.widget() is not None:
-                previous = self.scroll.takeWidget()
-                QtWidgets.QWidget.hide(previous)
-            self.scroll.setWidget(widget)
+        if self.shown is not None and self.shown is not widget and isValid(self.shown):
+            self.contents.removeWidget(self.shown)
+            QtWidgets.QWidget.hide(self.shown)
+            QtWidgets.QWidget.setParent(self.shown, None)
+        QtWidgets.QWidget.layout(widget).setContentsMargins(0, 0, 0, 0)
+        self.contents.addWidget(widget, 1)
+        self.shown = widget
         QtWidgets.QWidget.show(widget)

@@ -101,7 +101,10 @@ class ModuleWidget:
 
 @behaviour("qSlicerScriptedLoadableModuleWidget")
 class ScriptedModuleWidget:
-    """Holds the Python panel; `self()` gives it, `reload()` makes it anew from the module's reloaded code."""
+    """Holds the Python panel; `self()` gives it, `reload()` makes it anew from the module's reloaded code.
+
+    A panel that is shown while it is reloaded is not entered again.
+    """
 
     def _build(self, name: str) -> None:
         self._state.name = name
@@ -118,8 +121,6 @@ class ScriptedModuleWidget:
 
     def reload(self) -> None:
         self._build(self._state.name)
-        if self._state.entered:
-            self._call("enter")
 
     def _call(self, name: str) -> None:
         if hasattr(self._state.panel, name):

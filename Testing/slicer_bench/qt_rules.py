@@ -10,7 +10,7 @@ from typing import Any
 import shiboken6
 from PySide6 import QtCore, QtWidgets
 
-from . import slots
+from . import slots, tool_tips
 from .qt_tables import INTERNAL, dynamic_names, normalised, pyside_class, qt_properties, qt_signals, to_cpp
 
 MODAL_CLASSES = (QtWidgets.QDialog, QtWidgets.QMenu)
@@ -146,6 +146,7 @@ REPLACED_METHODS = {
     "findChildren": find_children,
     "findChild": find_child,
     "className": class_name,
+    "setToolTip": tool_tips.set_tool_tip,
 }
 
 
@@ -165,7 +166,7 @@ def _read_property(plain: QtCore.QObject, name: str) -> Any:
 def read_common(plain: QtCore.QObject, name: str, fallback: Callable[[], Any]) -> Any:
     """Look a public name up as PythonQt does: property, signal, then method or enum."""
     cls = type(plain)
-    if name in REPLACED_METHODS:
+    if name in REPLACED_METHODS and (name != "setToolTip" or "toolTip" in qt_properties(cls)):
         return types.MethodType(REPLACED_METHODS[name], plain)
     if name in ("exec", "exec_") and modal_handler is not None and isinstance(plain, MODAL_CLASSES):
         return lambda *_: modal_handler(plain)
@@ -193,6 +194,7 @@ def write_property(plain: QtCore.QObject, name: str, value: Any) -> None:
     cls = type(plain)
     if not qt_properties(cls)[name].isWritable():
         raise AttributeError(f"Property '{name}' of {cls.__name__} object is not writable")
+    value = tool_tips.as_slicer_keeps(plain, value) if name == "toolTip" else value
     if not QtCore.QObject.setProperty(plain, name, to_cpp(value)):
         raise AttributeError(f"Property '{name}' of {cls.__name__} does not accept {type(value).__name__} {value!r}")
 

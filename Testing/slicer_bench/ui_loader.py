@@ -6,7 +6,7 @@ from typing import Any
 
 from PySide6 import QtCore, QtUiTools
 
-from . import api, pythonqt, ui_check
+from . import api, pythonqt, tool_tips, ui_check
 from .classes import all_constructors, make
 
 
@@ -82,6 +82,7 @@ def load_ui(path: str | Path) -> QtCore.QObject:
     by_name = {QtCore.QObject.objectName(w): w for w in (top, *QtCore.QObject.findChildren(top, QtCore.QObject))}
     for widget, name, value in properties:
         setattr(by_name[widget], name, value)
+    tool_tips.wrap_all(top)
     for sender, signal, receiver, slot in connections:
         by_name[sender].connect(signal, by_name[receiver], slot)
     return top

@@ -7,8 +7,10 @@ from PySide6 import QtCore, QtGui, QtWidgets
 from .classes import behaviour, internal
 from .widgets_numbers import row_of
 
-SECTION_HEIGHT = 26  # pixels of a collapsible section's head
+# Pixels, as measured in Slicer: a section's head, what a folded one keeps below it, a folded group box.
+SECTION_HEIGHT, COLLAPSED_HEIGHT, FOLDED_BOX = 24, 14, 33
 ARROW = 9
+NO_LIMIT = (1 << 24) - 1  # pixels; Qt's word for any height
 
 
 @behaviour("ctkPathLineEdit")
@@ -86,7 +88,7 @@ def _draw_head(widget: QtWidgets.QWidget, text: str, collapsed: bool) -> None:
     """Draw the head of a collapsible section: an arrow and a bold title on a bar."""
     painter = QtGui.QPainter(widget)
     painter.setRenderHint(QtGui.QPainter.Antialiasing)
-    bar = QtCore.QRect(0, 0, QtWidgets.QWidget.width(widget), SECTION_HEIGHT - 3)
+    bar = QtCore.QRect(0, 0, QtWidgets.QWidget.width(widget), SECTION_HEIGHT - 2)
     painter.setPen(QtCore.Qt.NoPen)
     painter.setBrush(QtGui.QColor(222, 225, 230))
     painter.drawRoundedRect(bar, 3, 3)
@@ -105,49 +107,87 @@ def _draw_head(widget: QtWidgets.QWidget, text: str, collapsed: bool) -> None:
     painter.end()
 
 
+def _draw_frame(widget: QtWidgets.QWidget, rectangle: QtCore.QRect) -> None:
+    painter = QtGui.QPainter(widget)
+    painter.setPen(QtGui.QColor(190, 193, 198))
+    painter.drawRect(rectangle)
+    painter.end()
+
+
+class _ChildWatch(QtCore.QObject):
+    """Notes whether a child of a section is wished to be shown, and keeps it hidden while the section is folded."""
+
+    def eventFilter(self, child: QtCore.QObject, event: QtCore.QEvent) -> bool:
+        section = self.parent()
+        if event.type() in (QtCore.QEvent.ShowToParent, QtCore.QEvent.HideToParent) and not section._state.forcing:
+            shown = event.type() == QtCore.QEvent.ShowToParent
+            section._state.hidden.discard(child) if shown else section._state.hidden.add(child)
+            section._show_child(child)
+        return False
+
+
 @behaviour("ctkCollapsibleButton")
 class CollapsibleButton:
-    """A section with a head that shows or hides what is in it."""
+    """A section with a head that shows or hides what is in it; folded, it keeps `collapsedHeight` below its head."""
 
     def initialise(self) -> None:
-        self._state.collapsed = False
-        self._state.shown_before = []
+        state = self._state
+        state.collapsed, state.forcing, state.hidden = False, False, set()
+        state.values["collapsedHeight"] = COLLAPSED_HEIGHT
+        state.watch = internal(_ChildWatch(self))
         QtWidgets.QWidget.setContentsMargins(self, 0, SECTION_HEIGHT, 0, 0)
-        QtWidgets.QWidget.setSizePolicy(self, QtWidgets.QSizePolicy.Preferred, QtWidgets.QSizePolicy.Fixed)
+        QtWidgets.QWidget.setSizePolicy(self, QtWidgets.QSizePolicy.Minimum, QtWidgets.QSizePolicy.Preferred)
         QtWidgets.QAbstractButton.setCheckable(self, True)
         QtWidgets.QAbstractButton.setChecked(self, True)
         QtCore.QObject.connect(self, QtCore.SIGNAL("toggled(bool)"), lambda on: self._fold(not on))
+
+    def childEvent(self, event: QtCore.QChildEvent) -> None:
+        child = event.child()
+        if event.type() == QtCore.QEvent.ChildPolished and isinstance(child, QtWidgets.QWidget):
+            if QtWidgets.QWidget.isHidden(child) and not self._state.collapsed:
+                self._state.hidden.add(child)
+            child.installEventFilter(self._state.watch)
+            self._show_child(child)
+
+    def _show_child(self, child: QtWidgets.QWidget) -> None:
+        self._state.forcing = True
+        QtWidgets.QWidget.setVisible(child, not self._state.collapsed and child not in self._state.hidden)
+        self._state.forcing = False
 
     def _fold(self, collapsed: bool) -> None:
         if bool(collapsed) == self._state.collapsed:
             return
         self._state.collapsed = bool(collapsed)
-        if collapsed:
-            inside = [c for c in QtCore.QObject.children(self) if isinstance(c, QtWidgets.QWidget)]
-            self._state.shown_before = [c for c in inside if not QtWidgets.QWidget.isHidden(c)]
-        for child in self._state.shown_before:
-            QtWidgets.QWidget.setVisible(child, not collapsed)
+        largest = CollapsibleButton.sizeHint(self).height() if collapsed else NO_LIMIT
+        QtWidgets.QWidget.setMaximumHeight(self, largest)
+        for child in [c for c in QtCore.QObject.children(self) if isinstance(c, QtWidgets.QWidget)]:
+            self._show_child(child)
         QtWidgets.QWidget.updateGeometry(self)
         QtWidgets.QAbstractButton.setChecked(self, not collapsed)
         self._emit("contentsCollapsed(bool)", self._state.collapsed)
 
     collapsed = property(lambda self: self._state.collapsed, lambda self, on: self._fold(on))
 
+    def _folded_size(self) -> QtCore.QSize:
+        text = QtWidgets.QWidget.fontMetrics(self).horizontalAdvance(QtWidgets.QAbstractButton.text(self))
+        return QtCore.QSize(text + 2 * SECTION_HEIGHT, SECTION_HEIGHT + self._state.values["collapsedHeight"])
+
     def sizeHint(self) -> QtCore.QSize:
         layout = QtWidgets.QWidget.layout(self)
         if layout is None or self._state.collapsed:
-            return QtCore.QSize(160, SECTION_HEIGHT)
-        inner = layout.totalSizeHint()
-        return QtCore.QSize(max(inner.width(), 160), max(inner.height(), SECTION_HEIGHT))
+            return self._folded_size()
+        return layout.totalSizeHint().expandedTo(self._folded_size())
 
     def minimumSizeHint(self) -> QtCore.QSize:
         layout = QtWidgets.QWidget.layout(self)
         if layout is None or self._state.collapsed:
-            return QtCore.QSize(60, SECTION_HEIGHT)
-        return layout.totalMinimumSize()
+            return self._folded_size()
+        return layout.totalMinimumSize().expandedTo(QtCore.QSize(self._folded_size().width(), SECTION_HEIGHT))
 
     def paintEvent(self, _: QtGui.QPaintEvent) -> None:
         _draw_head(self, QtWidgets.QAbstractButton.text(self), self._state.collapsed)
+        if self._state.values.get("contentsFrameShape"):
+            _draw_frame(self, QtWidgets.QWidget.rect(self).adjusted(0, SECTION_HEIGHT, -1, -1))
 
     def hitButton(self, position: QtCore.QPoint) -> bool:
         return position.y() < SECTION_HEIGHT
@@ -155,7 +195,7 @@ class CollapsibleButton:
 
 @behaviour("ctkCollapsibleGroupBox")
 class CollapsibleGroupBox:
-    """A group box whose check mark folds it."""
+    """A group box whose check mark folds it; folded, its empty frame stays."""
 
     def initialise(self) -> None:
         QtWidgets.QGroupBox.setCheckable(self, True)
@@ -166,6 +206,7 @@ class CollapsibleGroupBox:
         for child in QtCore.QObject.children(self):
             if isinstance(child, QtWidgets.QWidget):
                 QtWidgets.QWidget.setVisible(child, on)
+        QtWidgets.QWidget.setMaximumHeight(self, NO_LIMIT if on else FOLDED_BOX)
 
     collapsed = property(
         lambda self: not QtWidgets.QGroupBox.isChecked(self),

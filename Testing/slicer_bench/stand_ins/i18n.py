@@ -6,7 +6,9 @@ FILEPATH_TO_CONTEXT: dict[str, str] = {}
 
 
 def getContext(sourceFile: str) -> str:
-    return Path(sourceFile).stem
+    """Return "Package.file" for a file of a package, else the file's name."""
+    path = Path(sourceFile)
+    return f"{path.parent.name}.{path.stem}" if (path.parent / "__init__.py").is_file() else path.stem
 
 
 def translate(context: str, text: str) -> str:

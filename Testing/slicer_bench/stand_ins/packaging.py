@@ -21,8 +21,9 @@ install_error: Exception | None = None  # what the next installation raises
 
 
 def load_requirements(path: str | Path) -> list[Requirement]:
-    lines = (line.split(" #")[0].strip() for line in Path(path).read_text(encoding="utf-8").splitlines())
-    return [Requirement(line) for line in lines if line and not line.startswith("#")]
+    """Return the requirements of a file; pip's options are passed over, a comment behind a requirement is an error."""
+    lines = (line.strip() for line in Path(path).read_text(encoding="utf-8").splitlines())
+    return [Requirement(line) for line in lines if line and not line.startswith(("#", "-"))]
 
 
 def load_pyproject_dependencies(path: str | Path) -> list[Requirement]:
@@ -53,7 +54,7 @@ def _is_installed(requirement: Requirement) -> bool:
         version = importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
         return False
-    return requirement.specifier.contains(version, prereleases=True)
+    return version in requirement.specifier
 
 
 def isPipInstallInProgress() -> bool:

@@ -5,9 +5,9 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from .annotations import Decimals, SingleStep, first, split
+from .annotations import Decimals, SingleStep, alternatives, first, split
 from .validators import Choice, Maximum, Minimum, RangeBounds, WithinRange
-from .values import PATH_TYPES, FloatRange, is_node_type, node_type_names
+from .values import PATH_TYPES, FloatRange, is_node_class
 
 LARGEST_INT = 2**31 - 1
 
@@ -158,7 +158,8 @@ def _special_connector(widget: Any, name: str, plain: Any, annotations: list[Any
             return _choices(widget, list(choice.choices), [str(value) for value in choice.choices])
     if plain is FloatRange and name in ("ctk.ctkRangeWidget", "ctk.ctkDoubleRangeSlider", "slicer.qMRMLRangeWidget"):
         return _range(widget, annotations)
-    if name == "slicer.qMRMLNodeComboBox" and is_node_type(plain):
-        widget.nodeTypes = node_type_names(plain)
+    if name == "slicer.qMRMLNodeComboBox" and all(map(is_node_class, alternatives(plain))):
+        # A union with None did not connect in Slicer 5.12.3, although its source lets one expect it.
+        widget.nodeTypes = [member().GetClassName() for member in alternatives(plain)]  # no instance of an abstract one
         return GuiConnector(widget, "currentNodeChanged", widget.currentNode, widget.setCurrentNode)
     return None

@@ -36,6 +36,7 @@ class Storage:
     to_text: Callable[[Any], str]
     from_text: Callable[[str], Any]
     validators: list[Validator]
+    takes: Callable[[type], bool]  # whether a union looks for a value of this class here
 
     def is_in(self, node: Any, name: str) -> bool:
         return bool(node.HasParameter(name))
@@ -46,6 +47,9 @@ class Storage:
 
     def read(self, node: Any, name: str) -> Any:
         return self.from_text(node.GetParameter(name))
+
+    def remove(self, node: Any, name: str) -> None:
+        node.UnsetParameter(name)
 
     def validate(self, value: Any) -> None:
         for validator in self.validators:
@@ -63,23 +67,70 @@ class NodeStorage(Storage):
     def read(self, node: Any, name: str) -> Any:
         return node.GetNodeReference(name)
 
+    def remove(self, node: Any, name: str) -> None:
+        super().remove(node, name)
+        node.RemoveNodeReferenceIDs(name)
 
-class OptionalStorage(Storage):
-    """A plain value or None."""
 
-    def __init__(self, inner: Storage) -> None:
+class NoneStorage(Storage):
+    """None as the member of a union."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda: None, lambda _: "True", lambda _: None, [], lambda kind: kind is types.NoneType)
+
+
+class UnionStorage(Storage):
+    """A value of one of several types: under the parameter's name and the number of the member that takes it."""
+
+    def __init__(self, members: list[Storage]) -> None:
+        optional = len(members) == 2 and isinstance(members[1], NoneStorage)
         super().__init__(
-            first=lambda: None,
-            to_text=lambda value: json.dumps(None if value is None else inner.to_text(value)),
-            from_text=lambda text: None if json.loads(text) is None else inner.from_text(json.loads(text)),
+            first=(lambda: None) if optional else members[0].first,
+            to_text=str,
+            from_text=str,
             validators=[],
+            takes=lambda kind: any(member.takes(kind) for member in members),
         )
-        self._inner = inner
+        self._members = members
 
-    def validate(self, value: Any) -> None:
-        super().validate(value)
-        if value is not None:
-            self._inner.validate(value)
+    def _named(self, name: str) -> list[tuple[str, Storage]]:
+        return [(f"{name}.{number}", member) for number, member in enumerate(self._members)]
+
+    def is_in(self, node: Any, name: str) -> bool:
+        return any(member.is_in(node, numbered) for numbered, member in self._named(name))
+
+    def write(self, node: Any, name: str, value: Any) -> None:
+        self.validate(value)
+        numbered, member = self._home_of(value, name)
+        with slicer.util.NodeModify(node):
+            self.remove(node, name)
+            member.write(node, numbered, value)
+
+    def read(self, node: Any, name: str) -> Any:
+        return next(
+            member.read(node, numbered) for numbered, member in self._named(name) if member.is_in(node, numbered)
+        )
+
+    def remove(self, node: Any, name: str) -> None:
+        for numbered, member in self._named(name):
+            member.remove(node, numbered)
+
+    def _home_of(self, value: Any, name: str) -> tuple[str, Storage]:
+        """Return the first member whose type takes the value and whose validators let it through.
+
+        Raises:
+            TypeError: no member's type takes it; above all None, unless None itself is a member.
+        """
+        refusal = TypeError(f"Unable to write value '{value}' of type '{type(value)}'")
+        for numbered, member in self._named(name):
+            if member.takes(type(value)):
+                try:
+                    member.validate(value)
+                except (TypeError, ValueError) as error:
+                    refusal = error
+                else:
+                    return numbered, member
+        raise refusal
 
 
 class ObservedList(MutableSequence):
@@ -150,7 +201,8 @@ class CollectionStorage(Storage):
     """list[T], tuple[...] or dict[K, V] of plain types, as JSON."""
 
     def __init__(self, kind: type, parts: list[Storage]) -> None:
-        super().__init__(kind, self._encode, self._decode, [NotNone()])
+        taken = (list, ObservedList) if kind is list else (dict, ObservedDict) if kind is dict else (tuple,)
+        super().__init__(kind, self._encode, self._decode, [NotNone()], lambda cls: cls in taken)
         self._kind, self._parts = kind, parts
         if kind is tuple:
             self.first = lambda: tuple(part.first() for part in parts)
@@ -185,27 +237,31 @@ class CollectionStorage(Storage):
 def _plain(kind: Any) -> Storage | None:
     checks: list[Validator] = [NotNone(), IsInstance((int, float) if kind is float else kind)]
     if kind is bool:
-        return Storage(lambda: False, lambda value: "True" if value else "False", lambda text: text == "True", checks)
+        return Storage(lambda: False, lambda value: "True" if value else "False", lambda text: text == "True", checks,
+                       lambda cls: cls is bool)  # fmt: skip
     if kind in (int, float):
-        return Storage(lambda: 0, str, kind, checks)
-    if kind is str or kind in PATH_TYPES:
-        return Storage(kind, str, kind, checks)
+        return Storage(lambda: 0, str, kind, checks, lambda cls: cls in (int, float))
+    if kind is str:
+        return Storage(kind, str, kind, checks, lambda cls: cls is str)
+    if kind in PATH_TYPES:
+        return Storage(kind, str, kind, checks, lambda cls: cls in PATH_TYPES)
     if isinstance(kind, type) and issubclass(kind, enum.Enum):
-        return Storage(lambda: next(iter(kind)), lambda value: value.name, lambda text: kind[text], checks[1:])
+        return Storage(lambda: next(iter(kind)), lambda value: value.name, lambda text: kind[text], checks[1:],
+                       lambda cls: issubclass(cls, enum.Enum))  # fmt: skip
     if kind is FloatRange:
-        return Storage(FloatRange, lambda v: f"{v.minimum},{v.maximum}",
-                       lambda t: FloatRange(*map(float, t.split(","))), checks)  # fmt: skip
+        return Storage(
+            FloatRange,
+            lambda value: f"{value.minimum},{value.maximum}",
+            lambda text: FloatRange(*map(float, text.split(","))),
+            checks,
+            lambda cls: cls is FloatRange,
+        )
     return None
 
 
-def is_node_type(plain: Any) -> bool:
-    """Return whether a type is a node class, a union of them, or one of these or None."""
-    members = [member for member in alternatives(plain) if member is not types.NoneType]
-    return bool(members) and all(isinstance(m, type) and issubclass(m, slicer.vtkMRMLNode) for m in members)
-
-
-def node_type_names(plain: Any) -> list[str]:
-    return [member.__name__ for member in alternatives(plain) if member is not types.NoneType]
+def is_node_class(plain: Any) -> bool:
+    """Return whether a type is a single class of nodes."""
+    return isinstance(plain, type) and issubclass(plain, slicer.vtkMRMLNode)
 
 
 def storage_of(annotated: Any) -> Storage:
@@ -221,15 +277,17 @@ def storage_of(annotated: Any) -> Storage:
 
 
 def _storage_of_plain(plain: Any) -> Storage:
-    if is_node_type(plain):
-        members = tuple(member for member in alternatives(plain) if member is not types.NoneType)
-        return NodeStorage(lambda: None, str, str, [IsInstance(members)])
+    if plain is types.NoneType:
+        return NoneStorage()
+    if is_node_class(plain):
+        takes_nodes = is_node_class  # of any class: which one is the validator's business
+        return NodeStorage(lambda: None, str, str, [IsInstance(plain)], takes_nodes)
     storage = _plain(plain)
     if storage is not None:
         return storage
     members = alternatives(plain)
-    if len(members) == 2 and types.NoneType in members:
-        return OptionalStorage(storage_of(next(member for member in members if member is not types.NoneType)))
+    if len(members) > 1:
+        return UnionStorage([storage_of(member) for member in members])
     kind = typing.get_origin(plain)
     if kind in (list, tuple, dict):
         return CollectionStorage(kind, [storage_of(part) for part in typing.get_args(plain)])

@@ -1,6 +1,7 @@
 """The decorator @parameterNodeWrapper: a class of typed parameters on a vtkMRMLScriptedModuleNode."""
 
 import typing
+import weakref
 from typing import Any
 
 import slicer.util
@@ -23,18 +24,27 @@ class _Parameter:
     def __init__(self, name: str, annotated: Any, default: Default | None) -> None:
         self.name, self.annotated = name, annotated
         self.storage = storage_of(annotated)
-        self.default = default or Default(generator=self.storage.first)
+        self.default = default or Default(self.storage.first())
 
     def __get__(self, wrapper: Any, owner: type) -> Any:
         if wrapper is None:
             return self
-        if not self.storage.is_in(wrapper.parameterNode, wrapper._prefix + self.name):  # as after a scene was closed
-            self.__set__(wrapper, self.default.value)
-        return self.storage.read(wrapper.parameterNode, wrapper._prefix + self.name)
+        return wrapper._kept[self.name]
 
     def __set__(self, wrapper: Any, value: Any) -> None:
-        with slicer.util.NodeModify(wrapper.parameterNode):
+        with slicer.util.NodeModify(wrapper.parameterNode):  # observers come when the kept value is the new one
             self.storage.write(wrapper.parameterNode, wrapper._prefix + self.name, value)
+            self.keep(wrapper)
+
+    def keep(self, wrapper: Any) -> None:
+        """Keep the node's value, as Slicer does: until the node is modified, or set by this wrapper, it stays.
+
+        Where the node has none, as after a scene was closed, the default is put there.
+        """
+        node, name = wrapper.parameterNode, wrapper._prefix + self.name
+        if not self.storage.is_in(node, name):
+            self.storage.write(node, name, self.default.value)
+        wrapper._kept[self.name] = self.storage.read(node, name)
 
 
 class _WrapperBase:
@@ -46,10 +56,19 @@ class _WrapperBase:
     def __init__(self, parameterNode: Any, prefix: str | None = None) -> None:
         self.parameterNode, self._prefix = parameterNode, prefix or ""
         self._connectors: dict[int, dict[str, GuiConnector]] = {}
+        self._gui_observers: dict[int, int] = {}
         self._updating_gui = False
+        self._kept: dict[str, Any] = {}
         for parameter in self.allParameters.values():
-            if not parameter.storage.is_in(parameterNode, self._prefix + parameter.name):
-                parameter.__set__(self, parameter.default.value)
+            parameter.keep(self)
+        _observed_nodes.append(parameterNode)
+        wrapper = weakref.ref(self)
+        tag = parameterNode.AddObserver(vtkCommand.ModifiedEvent, lambda *_: wrapper() and wrapper()._take_up())
+        weakref.finalize(self, parameterNode.RemoveObserver, tag)
+
+    def _take_up(self) -> None:
+        for parameter in self.allParameters.values():
+            parameter.keep(self)
 
     def _parameter(self, name: str) -> _Parameter:
         if name not in self.allParameters:
@@ -109,8 +128,7 @@ class _WrapperBase:
         for name, connector in connectors.items():
             connector.write(self.getValue(name))
             connector.onChanged(self._gui_callback(name, connector))
-        _observed_nodes.append(self.parameterNode)
-        self.AddObserver(vtkCommand.ModifiedEvent, lambda *_: self._update_gui())
+        self._gui_observers[tag] = self.AddObserver(vtkCommand.ModifiedEvent, lambda *_: self._update_gui())
         return tag
 
     def _gui_callback(self, name: str, connector: GuiConnector) -> Any:
@@ -136,6 +154,8 @@ class _WrapperBase:
     def disconnectGui(self, tag: int) -> None:
         for connector in self._connectors.pop(tag, {}).values():
             connector.onChanged(None)
+        if tag in self._gui_observers:
+            self.RemoveObserver(self._gui_observers.pop(tag))
 
 
 def findChildWidgetForParameter(widget: Any, parameter: str) -> Any:
