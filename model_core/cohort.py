@@ -33,14 +33,14 @@ from collections.abc import Iterator, Sequence
 from tqdm import tqdm
 
 from model_core.cohort_files import HIDDEN_FOLDER, prepare_output
-from model_core.cohort_options import DEFAULT_STEP, job_command, parse, settings_of
+from model_core.cohort_options import job_command, parse, settings_of
 from model_core.cohort_runs import DONE, ELSEWHERE, FAILED, STOPPED, UNCHANGED, Outcome, note_failure
 from model_core.cohort_subjects import Cohort, CohortSubject, choose_subjects, describe_inputs, find_cohort
 from model_core.cohort_tasks import Task, fingerprint_of, why_to_run
 from model_core.cohort_workers import plan_slots, run_locally, run_on_dask
 from model_core.command_line import run_command
 from model_core.errors import UserError
-from model_core.model_card import DEFAULT_WINDOW, read_card
+from model_core.model_card import check_step, default_step, read_card
 
 STALE_SECONDS = 3600.0  # a stop file this old is of a command that was killed
 
@@ -72,12 +72,10 @@ def main(arguments: Sequence[str] | None = None, program: Path | None = None) ->
 
 def _check_once(options: argparse.Namespace) -> None:
     """Tell once what every subject would tell."""
-    window = read_card(options.weights).get("window", DEFAULT_WINDOW)
-    if isinstance(window, int) and not 1 <= options.step <= window:
-        raise UserError(
-            f"--step {options.step} is not possible with windows of {window} voxels; expected 1 to {window}; "
-            f"take {DEFAULT_STEP} (as published), or 16 for a quicker result."
-        )
+    card = read_card(options.weights)
+    if options.step is None:
+        options.step = default_step(card)
+    check_step(card, options.step)
 
 
 def _tell_of(cohort: Cohort, subjects: Sequence[CohortSubject]) -> None:

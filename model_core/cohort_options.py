@@ -13,11 +13,11 @@ from model_core.brain_extraction import TOOL_NAMES
 from model_core.cohort_files import PROGRAM_VERSION
 from model_core.cohort_subjects import CHOICE, PROGRAM_NAME, CohortSubject
 from model_core.cohort_tasks import CohortSettings
+from model_core.command_line import overlap_step
 from model_core.model_card import DEFAULT_WEIGHTS
 from model_core.raw_scans import STEPS
 
 LEVELS = ("participant", "group")
-DEFAULT_STEP = 8  # the published setting
 
 
 def parse(description: str, arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -55,7 +55,7 @@ def parse(description: str, arguments: Sequence[str] | None) -> argparse.Namespa
         help="of several scans of a session take those of acq-mprage, run-2, …",
     )
     add("--weights", type=Path, default=DEFAULT_WEIGHTS, help="network weights, .safetensors (default: those shipped)")
-    add("--step", type=int, default=DEFAULT_STEP, help="voxels between windows (default: %(default)s)")
+    add("--step", type=overlap_step, help="voxels between windows, or whole (default: what the weights are best at)")
     add("--device", default="auto", help="auto, cpu, cuda (all GPUs), cuda:1, … or mps (default: %(default)s)")
     add("--no-probabilities", action="store_true", help="write no _probseg files")
     add("--no-scores", action="store_true", help="do not compare with segmentations in the data set's derivatives")
@@ -131,7 +131,7 @@ def job_command(options: argparse.Namespace, subject: CohortSubject) -> str:
     parts += ["--session-label", f"ses-{subject.session}"] if subject.session else []
     if options.weights != DEFAULT_WEIGHTS.resolve():
         parts += ["--weights", str(options.weights)]
-    defaults = {"step": DEFAULT_STEP, "device": "auto", "brain_extraction": None, "max_memory": None}
+    defaults = {"step": None, "device": "auto", "brain_extraction": None, "max_memory": None}
     for name, default in (defaults | {"work_dir": None, "n_cpus": None}).items():
         if getattr(options, name) != default:
             parts += [f"--{name.replace('_', '-')}", str(getattr(options, name))]

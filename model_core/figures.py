@@ -50,7 +50,8 @@ def draw_segmentation(
 ) -> None:
     """Draw T1, T2, the labels, the reference and where they differ, in three orthogonal slices, as one PNG.
 
-    Without a reference the last column shows the outlines of the labels over T1. The slices are those near the
+    Without a reference the last column shows the outlines of the labels over a scan. A scan that is 0 everywhere, as
+    one that is missing, has no column. The slices are those near the
     brain's centre that show most of the ventricles.
 
     Args:
@@ -68,14 +69,18 @@ def draw_segmentation(
     maps = [t2, labels] if reference is None else [t2, labels, reference]
     if any(array.shape != t1.shape for array in maps):
         raise ValueError(f"all arrays must have the shape of t1, {t1.shape}, not {[array.shape for array in maps]}")
-    box = _brain_box(t1, labels, spacing)
-    t1, t2, labels = _gray(t1[box]), _gray(t2[box]), labels[box]
-    columns = {"T1": t1, "T2": t2, "Segmentation": _tissue_colors(labels)}
+    shown = {name: scan for name, scan in (("T1", t1), ("T2", t2)) if scan.any()} or {"T1": t1}
+    base, below = next(iter(shown.items()))
+    box = _brain_box(below, labels, spacing)
+    columns = {name: _gray(scan[box]) for name, scan in shown.items()}
+    below, labels = columns[base], labels[box]
+    columns["Segmentation"] = _tissue_colors(labels)
+    outlines = f"Outlines over {base}"
     if reference is None:
-        columns["Outlines over T1"] = t1
+        columns[outlines] = below
     else:
         reference = reference[box]
-        columns |= {"Reference": _tissue_colors(reference), "Differences": _mark(t1, labels != reference)}
+        columns |= {"Reference": _tissue_colors(reference), "Differences": _mark(below, labels != reference)}
     size_mm = np.array(labels.shape) * spacing
     cuts = _choose_slices(labels if reference is None else reference, spacing)
 
@@ -86,7 +91,7 @@ def draw_segmentation(
             axes = panels[row][column]
             limits = axes.get_xlim()
             axes.imshow(_slice(image, axis, cuts[axis]), extent=extent, interpolation=_smoothing(name))
-            if name == "Outlines over T1":
+            if name == outlines:
                 _outline(axes, _slice(labels, axis, cuts[axis]), extent)
             axes.set_xlim(limits)
             if column == 0:

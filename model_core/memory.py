@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from model_core.errors import UserError
 from model_core.volume_reading import shape_of
+from model_core.windows import WHOLE_BRAIN, describe_step
 
 if TYPE_CHECKING:
     from model_core.inference import Segmenter
@@ -32,7 +33,6 @@ FINISHING = 40  # the same, with means in place of the scans
 KEEPING = 30  # the same, when the labels are there
 LABELLING = 10  # bytes a voxel of T1 for labels and their volumes
 INTERPOLATING = 30  # the same for probabilities
-WINDOW = 2100  # bytes a voxel of each window that runs, for the largest network
 SLACK = 50e6
 
 
@@ -66,22 +66,20 @@ def resident_bytes() -> float:
     )
 
 
-def check_can_prepare(allowed_gb: float, t1: Path, t2: Path, *, repairs: bool) -> None:
+def check_can_prepare(allowed_gb: float, scans: Sequence[Path], *, repairs: bool) -> None:
     """Refuse before anything is read scans that cannot even be prepared under the ceiling.
 
     Args:
         allowed_gb: the ceiling for this process, in 10⁹ bytes.
-        t1: file of the T1 scan.
-        t2: file of the T2 scan.
+        scans: files of T1 and T2, or of the one that there is.
         repairs: whether alignment or bias correction are asked for.
 
     Raises:
         UserError: they need more; or a file is no volume.
     """
-    t1_voxels, t2_voxels = (math.prod(shape_of(path)) for path in (t1, t2))
-    scans = 4 * (t1_voxels + t2_voxels)
-    preparing = (PREPARING + (REPAIRING if repairs else 0)) * t1_voxels
-    needed = resident_bytes() + scans + max(READING * max(t1_voxels, t2_voxels), preparing) + SLACK
+    voxels = [math.prod(shape_of(path)) for path in scans]
+    preparing = (PREPARING + (REPAIRING if repairs else 0)) * voxels[0]
+    needed = resident_bytes() + 4 * sum(voxels) + max(READING * max(voxels), preparing) + SLACK
     if needed > allowed_gb * GB:
         raise _too_little("Preparing these scans", needed, allowed_gb)
 
@@ -92,9 +90,10 @@ class Need:
 
     Attributes:
         held: bytes that the process holds now, the prepared scans included.
-        grid: shape (D, H, W) of the network grid.
+        grid: shape (D, H, W) of the network grid, padded until a window fits.
         native_voxels: of T1.
-        window: side of the windows.
+        window_voxels: of one window.
+        bytes_per_voxel: of a window while the network runs on it.
         on_cpu: whether windows and sums lie in this memory, not on a GPU.
         interpolates: whether probabilities come back to T1's own grid.
     """
@@ -102,16 +101,17 @@ class Need:
     held: float
     grid: Sequence[int]
     native_voxels: int
-    window: int
+    window_voxels: int
+    bytes_per_voxel: int
     on_cpu: bool
     interpolates: bool
 
     def peak(self, workers: int) -> float:
         """The most bytes that the process will hold, with so many windows side by side."""
-        padded = math.prod(max(side, self.window) for side in self.grid)
+        padded = math.prod(self.grid)
         returning = KEEPING * padded + (INTERPOLATING if self.interpolates else LABELLING) * self.native_voxels
         most = max(RUNNING * padded, FINISHING * padded, returning)
-        windows = workers * WINDOW * self.window**3 if self.on_cpu else 0
+        windows = workers * self.bytes_per_voxel * self.window_voxels if self.on_cpu else 0
         return self.held + most + windows + SLACK
 
     def fitting_workers(self, wanted: int, allowed_gb: float) -> int:
@@ -126,26 +126,46 @@ class Need:
         raise _too_little("This segmentation, one window at a time,", self.peak(1), allowed_gb)
 
 
-def fit_memory(allowed_gb: float, segmenter: Segmenter, pair: PreparedPair, *, with_probabilities: bool) -> str:
+def fit_memory(
+    allowed_gb: float, segmenter: Segmenter, pair: PreparedPair, steps: Sequence[int], *, with_probabilities: bool
+) -> tuple[int, str]:
     """Let as many windows run side by side as the ceiling on memory allows.
 
+    Args:
+        allowed_gb: the ceiling for this process, in 10⁹ bytes.
+        segmenter: its ``workers`` are lowered.
+        pair: to be segmented.
+        steps: overlap steps in the order of preference; the first with which the memory suffices is taken.
+        with_probabilities: whether probabilities come back to T1's own grid.
+
     Returns:
-        A sentence on the memory that the run will take.
+        The step, and a sentence on the memory that the run will take.
 
     Raises:
         UserError: not even one window can run.
     """
-    need = Need(
-        held=resident_bytes(),
-        grid=pair.t1.shape,
-        native_voxels=pair.grid.brain.size,
-        window=segmenter.window,
-        on_cpu=segmenter.device.type == "cpu",
-        interpolates=pair.grid.is_interpolated or with_probabilities,
-    )
-    segmenter.workers = need.fitting_workers(segmenter.workers, allowed_gb)
-    peak, count = need.peak(segmenter.workers) / GB, segmenter.workers
-    return f"Memory: about {peak:.2f} of {allowed_gb:g} GB, {count} window{'s' if count > 1 else ''} at a time"
+    held = resident_bytes()
+    for step in steps:
+        plan = segmenter.plan(pair.mask, step)
+        need = Need(
+            held=held,
+            grid=plan.shape,
+            native_voxels=pair.grid.brain.size,
+            window_voxels=math.prod(plan.sides),
+            bytes_per_voxel=segmenter.form.bytes_per_voxel,
+            on_cpu=segmenter.device.type == "cpu",
+            interpolates=pair.grid.is_interpolated or with_probabilities,
+        )
+        try:
+            count = need.fitting_workers(1 if step == WHOLE_BRAIN else segmenter.workers, allowed_gb)
+        except UserError:
+            if step == steps[-1]:
+                raise
+            continue
+        segmenter.workers = count
+        what = describe_step(step) if step == WHOLE_BRAIN else f"{count} window{'s' if count > 1 else ''} at a time"
+        return step, f"Memory: about {need.peak(count) / GB:.2f} of {allowed_gb:g} GB, {what}"
+    raise ValueError("steps is empty; at least one is expected")
 
 
 def _too_little(what: str, needed: float, allowed_gb: float) -> UserError:

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from model_core.errors import UserError
+from model_core.windows import WHOLE_BRAIN
 
 CARD_KEY = "infantbrainseg_card"
 DEFAULT_WEIGHTS = Path(__file__).resolve().parents[1] / "Resources" / "weights" / "nonlocal_unet.safetensors"
 DEFAULT_WINDOW = 32
+PUBLISHED_STEP = 8
 SET_RIGHT = "use weights saved by train.py, or the default weights under Resources"  # ends of error sentences
 
 LONGEST_HEADER = 100_000_000  # bytes; the safetensors library takes no longer one either
@@ -47,6 +49,34 @@ def read_card(path: str | os.PathLike[str]) -> dict[str, Any]:
     if card is None:
         raise UserError(f"The model card in the weights file {path} is damaged; {SET_RIGHT}.")
     return card
+
+
+def default_step(card: dict[str, Any]) -> int:
+    """The overlap step with which weights are at their best: the whole brain at once, or the published one."""
+    return WHOLE_BRAIN if card.get("whole_brain") is True else PUBLISHED_STEP
+
+
+def check_step(card: dict[str, Any], step: int) -> None:
+    """Refuse an overlap step that weights cannot run with.
+
+    Args:
+        card: of the weights.
+        step: in voxels, or ``WHOLE_BRAIN``.
+
+    Raises:
+        UserError: the step is not 1 to the window's side, nor the whole brain for weights that take that.
+    """
+    window, whole_brain = card.get("window", DEFAULT_WINDOW), card.get("whole_brain") is True
+    if (step == WHOLE_BRAIN and whole_brain) or not isinstance(window, int) or 1 <= step <= window:
+        return
+    better = (
+        "the whole brain at once (whole)" if whole_brain else f"{PUBLISHED_STEP}, as published, or 16 to be quicker"
+    )
+    found = "the whole brain" if step == WHOLE_BRAIN else f"{step} voxels"
+    raise UserError(
+        f"The overlap step is {found}; a whole number from 1 to the window's side of {window} was expected with "
+        f"{card.get('network')}; take {better}."
+    )
 
 
 def describe_unreadable(path: Path) -> str:

@@ -36,8 +36,8 @@ class NetworkGrid:
     affine: np.ndarray
 
     @classmethod
-    def around(cls, t1: Volume, brain: np.ndarray) -> NetworkGrid:
-        """Lay the network grid around the brain (bool, shape of T1)."""
+    def around(cls, t1: Volume, brain: np.ndarray, name: str = "T1") -> NetworkGrid:
+        """Lay the network grid around the brain (bool, shape of T1); ``name`` is the scan's for people."""
         orientation = nibabel.io_orientation(t1.affine)
         canonical_affine = t1.affine @ nibabel.orientations.inv_ornt_aff(orientation, brain.shape)
         spacing = np.linalg.norm(canonical_affine[:3, :3], axis=0)
@@ -46,8 +46,8 @@ class NetworkGrid:
         extent = (last - first) * spacing
         if extent.max() > LARGEST_BRAIN_MM:
             raise UserError(
-                f"The brain in T1 ({t1.path}) measures {' × '.join(f'{side:.0f}' for side in extent)} mm; expected at "
-                f"most {LARGEST_BRAIN_MM:.0f} mm a side; correct the voxel size in the header, or give a brain mask "
+                f"The brain in {name} ({t1.path}) measures {' × '.join(f'{side:.0f}' for side in extent)} mm; expected "
+                f"at most {LARGEST_BRAIN_MM:.0f} mm a side; correct the voxel size in the header, or give a brain mask "
                 "(--mask)."
             )
         size = GridSize.around(spacing, first, last)

@@ -35,10 +35,10 @@ class PreparedPair:
     """A T1/T2 pair on the network grid, and the way back.
 
     Attributes:
-        t1: float32 (D, H, W), 0 outside the brain.
-        t2: float32 (D, H, W), 0 outside the brain.
+        t1: float32 (D, H, W), 0 outside the brain; 0 everywhere where T1 was not given.
+        t2: float32 (D, H, W), 0 outside the brain; 0 everywhere where T2 was not given.
         mask: bool (D, H, W), the brain, cavities included.
-        grid: where the network grid lies in T1.
+        grid: where the network grid lies in T1, or in T2 where that alone was given.
         holes: bool (D, H, W), where the brain encloses zeros of T1 or T2: clipped fluid, vessels. A network may take
             them for what is outside; where it does, they are CSF. None stands for no such place.
     """
@@ -131,8 +131,8 @@ class PreparedPair:
 
 
 def prepare_pair(
-    t1: Volume,
-    t2: Volume,
+    t1: Volume | None,
+    t2: Volume | None,
     mask: Volume | None = None,
     *,
     align_t2: bool = False,
@@ -146,8 +146,9 @@ def prepare_pair(
     the brain does not darken. T2 on another grid than T1 is brought over in one step, by the affines.
 
     Args:
-        t1: scan, 0 outside the brain unless there is a mask.
-        t2: scan of the same brain, on any grid that covers it.
+        t1: scan, 0 outside the brain unless there is a mask. ``None`` where T2 alone is given, which then takes its
+            place.
+        t2: scan of the same brain, on any grid that covers it; ``None`` where T1 alone is given.
         mask: the brain (not 0), on any grid that covers it; without it the brain is where T1 is not 0, cavities
             included: CSF inside the head may well be 0. Cavities of a mask belong to the brain, too.
         align_t2: first find the rigid movement that brings T2 onto T1.
@@ -160,31 +161,42 @@ def prepare_pair(
     """
     begin = on_stage or (lambda stage: None)
     begin("preparing")
-    brain = _find_brain(t1) if mask is None else _place_mask(mask, t1)
-    grid = NetworkGrid.around(t1, brain)
+    base, name = (t2, "T2") if t1 is None else (t1, "T1")
+    if base is None:
+        raise ValueError("t1 and t2 are None; at least one scan is expected")
+    brain = _find_brain(base, name) if mask is None else _place_mask(mask, base, name)
+    grid = NetworkGrid.around(base, brain, name)
+    network_base, share_of_brain = _sample(base, brain, base, grid)
+    network_mask = share_of_brain >= 0.5
+    if not network_mask.any():
+        raise UserError(
+            f"The brain in {name} ({base.path}, {base.description}) fills no voxel of 1 mm; expected that of a head; "
+            "correct the voxel size in the header, or give a brain mask (--mask)."
+        )
+    zeros = brain & (base.array == 0)
+    if mask is not None and zeros.any():  # a mask may be wider than the brain, and zeros in its rim are outside
+        zeros &= fill_cavities(base.array != 0)
+    holes = network_mask & _share(base, zeros, base, grid)
+    if t1 is None or t2 is None:
+        if bias_correction:
+            begin("correcting")
+            network_base = correct_bias(network_base, network_mask)
+        scans = {name: np.where(network_mask, network_base, 0)}
+        t1_values, t2_values = (scans.get(each, np.zeros_like(network_base)) for each in ("T1", "T2"))
+        return PreparedPair(t1_values, t2_values, network_mask, grid, holes if holes.any() else None)
     if align_t2:
         begin("aligning")
         t2 = align_rigidly(t2, t1, brain).t2
         begin("preparing")
     t2_region = fill_cavities(t2.array != 0)
-    network_t1, share_of_brain = _sample(t1, brain, t1, grid)
     network_t2, share_of_t2 = _sample(t2, t2_region, t1, grid)
-    network_mask = share_of_brain >= 0.5
-    zeros = brain & (t1.array == 0)
-    if mask is not None and zeros.any():  # a mask may be wider than the brain, and zeros in its rim are outside
-        zeros &= fill_cavities(t1.array != 0)
-    holes = network_mask & (_share(t1, zeros, t1, grid) | _share(t2, t2_region & (t2.array == 0), t1, grid))
-    if not network_mask.any():
-        raise UserError(
-            f"The brain in T1 ({t1.path}, {t1.description}) fills no voxel of 1 mm; expected that of a head; correct "
-            "the voxel size in the header, or give a brain mask (--mask)."
-        )
+    holes |= network_mask & _share(t2, t2_region & (t2.array == 0), t1, grid)
     _check_overlap(t1, t2, float((share_of_t2[network_mask] >= 0.5).mean()), align_t2)
     if bias_correction:
         begin("correcting")
-        network_t1, network_t2 = correct_bias(network_t1, network_mask), correct_bias(network_t2, network_mask)
+        network_base, network_t2 = (correct_bias(scan, network_mask) for scan in (network_base, network_t2))
     return PreparedPair(
-        np.where(network_mask, network_t1, 0),
+        np.where(network_mask, network_base, 0),
         np.where(network_mask, network_t2, 0),
         network_mask,
         grid,
@@ -215,15 +227,15 @@ def _sample(scan: Volume, inside: np.ndarray, t1: Volume, grid: NetworkGrid) -> 
     return np.divide(values, weights, out=np.zeros_like(values), where=weights > SPACING_TOLERANCE_MM), weights
 
 
-def _find_brain(t1: Volume) -> np.ndarray:
+def _find_brain(t1: Volume, name: str) -> np.ndarray:
     """Return where a skull-stripped T1 is not 0, cavities included; refuse a scan that does not look stripped."""
     if not t1.array.any():
-        raise UserError(f"T1 ({t1.path}) is 0 everywhere; expected a brain; check the export.")
-    refuse_unstripped(t1)
+        raise UserError(f"{name} ({t1.path}) is 0 everywhere; expected a brain; check the export.")
+    refuse_unstripped(t1, name)
     return fill_cavities(t1.array != 0)
 
 
-def _place_mask(mask: Volume, t1: Volume) -> np.ndarray:
+def _place_mask(mask: Volume, t1: Volume, name: str) -> np.ndarray:
     """Return the mask on T1's grid as bool, cavities included."""
     if not have_same_grid(mask, t1):
         mask = resample(mask, t1.array.shape, t1.affine, order=0)

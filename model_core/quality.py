@@ -49,24 +49,45 @@ OLDEST_MONTHS = AGES[-1]
 CSF_SHARES = (0.02, 0.45)
 
 
-def check_scans(t1: Volume, t2: Volume, pair: PreparedPair) -> list[Finding]:
+def check_scans(t1: Volume | None, t2: Volume | None, pair: PreparedPair) -> list[Finding]:
     """Look at a pair before the network does.
 
     Args:
-        t1, t2: as they were prepared.
+        t1, t2: as they were prepared; of one scan alone less can be told.
         pair: made of them.
 
     Raises:
         UserError: the result would be worthless: a skull, swapped scans, one scan given twice.
     """
+    if t1 is None or t2 is None:
+        return _check_one_scan(*(("T2", t2, pair.t2) if t1 is None else ("T1", t1, pair.t1)), pair)
     _refuse_worthless(t1, t2, pair)
     place = check_place(t1, t2, pair)
     return [
-        *_check_gray_levels(t1, t2, pair),
+        *_check_gray_levels("T1", t1, pair.grid.brain),
+        *_check_gray_levels("T2", t2, t2.array != 0),
         *(place or _check_contrast(pair)),  # fluid that lies apart in the two does not stand out either
         *_check_field(t1, pair),
-        *_check_orientation(t1, pair),
+        *_check_coverage(pair),
+        *_check_orientation("T1", t1, pair),
     ]
+
+
+def _check_one_scan(name: str, scan: Volume, values: np.ndarray, pair: PreparedPair) -> list[Finding]:
+    """Look at a scan that is alone; a skull, another contrast and an exchange are not seen without the other one."""
+    _refuse_one_value(name, scan, values[pair.mask])
+    return [
+        *_check_gray_levels(name, scan, pair.grid.brain),
+        *_check_field(scan, pair),
+        *_check_orientation(name, scan, pair),
+    ]
+
+
+def _refuse_one_value(name: str, scan: Volume, inside: np.ndarray) -> None:
+    if inside.min() == inside.max():
+        raise UserError(
+            f"{name} ({scan.path}) has the value {inside[0]:g} all over the brain; expected a scan; check the file."
+        )
 
 
 def _refuse_worthless(t1: Volume, t2: Volume, pair: PreparedPair) -> None:
@@ -76,11 +97,7 @@ def _refuse_worthless(t1: Volume, t2: Volume, pair: PreparedPair) -> None:
             "the network has not learned heads; give a brain mask (--mask), or treat both as raw scans (--raw)."
         )
     for name, scan, values in (("T1", t1, pair.t1), ("T2", t2, pair.t2)):
-        inside = values[pair.mask]
-        if inside.min() == inside.max():
-            raise UserError(
-                f"{name} ({scan.path}) has the value {inside[0]:g} all over the brain; expected a scan; check the file."
-            )
+        _refuse_one_value(name, scan, values[pair.mask])
     if np.corrcoef(pair.t1[pair.mask], pair.t2[pair.mask])[0, 1] > SAME_SCAN:
         raise UserError(
             f"T1 ({t1.path}) and T2 ({t2.path}) show the same contrast; expected a T1- and a T2-weighted scan; "
@@ -93,19 +110,17 @@ def _refuse_worthless(t1: Volume, t2: Volume, pair: PreparedPair) -> None:
         )
 
 
-def _check_gray_levels(t1: Volume, t2: Volume, pair: PreparedPair) -> list[Finding]:
-    findings = []
-    for name, scan, inside in (("T1", t1, pair.grid.brain), ("T2", t2, t2.array != 0)):
-        levels = len(np.unique(scan.array[inside]))
-        if levels < FEWEST_GRAY_LEVELS:
-            findings.append(
-                Finding(
-                    "few-gray-levels",
-                    f"{name} ({scan.path}) has {levels} gray levels in the brain; expected a hundred or more; "
-                    "check whether this is a label map, or was saved with too few bits.",
-                )
-            )
-    return findings
+def _check_gray_levels(name: str, scan: Volume, inside: np.ndarray) -> list[Finding]:
+    levels = len(np.unique(scan.array[inside]))
+    if levels >= FEWEST_GRAY_LEVELS:
+        return []
+    return [
+        Finding(
+            "few-gray-levels",
+            f"{name} ({scan.path}) has {levels} gray levels in the brain; expected a hundred or more; check whether "
+            "this is a label map, or was saved with too few bits.",
+        )
+    ]
 
 
 def _check_contrast(pair: PreparedPair) -> list[Finding]:
@@ -132,6 +147,11 @@ def _check_field(t1: Volume, pair: PreparedPair) -> list[Finding]:
                 "check the field of view and the mask: what is cut off is missing from the volumes.",
             )
         )
+    return findings
+
+
+def _check_coverage(pair: PreparedPair) -> list[Finding]:
+    findings = []
     for name, here, other in (("T1", pair.t1, pair.t2), ("T2", pair.t2, pair.t1)):
         hole = float(((here == 0) & (other != 0))[pair.mask].mean())
         if hole > LARGEST_HOLE:
@@ -145,7 +165,7 @@ def _check_field(t1: Volume, pair: PreparedPair) -> list[Finding]:
     return findings
 
 
-def _check_orientation(t1: Volume, pair: PreparedPair) -> list[Finding]:
+def _check_orientation(name: str, t1: Volume, pair: PreparedPair) -> list[Finding]:
     if not is_large_enough(pair):
         return []
     brain = coarse_copy(pair)[2]
@@ -153,14 +173,14 @@ def _check_orientation(t1: Volume, pair: PreparedPair) -> list[Finding]:
         return []
     across, along, upward = (mirror_symmetry(brain, axis) for axis in range(3))
     extents = np.ptp(np.argwhere(brain), axis=0)
-    to_do = "check the affine, as T1 was converted from DICOM; left, right, front and back are not checked"
+    to_do = f"check the affine, as {name} was converted from DICOM; left, right, front and back are not checked"
     if max(along, upward) > across + SYMMETRY_LEAD or extents[2] > extents[1]:
-        found = f"The brain in T1 ({t1.path}) does not lie along its axes as its header says"
+        found = f"The brain in {name} ({t1.path}) does not lie along its axes as its header says"
         expected = "expected it symmetric from left to right and longer from front to back than in height"
         return [Finding("wrong-axes", f"{found}; {expected}; {to_do}.")]
     top, bottom = roughness(brain, (CHECK_VOXEL_MM,) * 3)
     if top > ROUGHNESS_RATIO * bottom:
-        found = f"The brain in T1 ({t1.path}) seems to lie upside down"
+        found = f"The brain in {name} ({t1.path}) seems to lie upside down"
         return [Finding("upside-down", f"{found}; expected its smooth dome at the top; {to_do}.")]
     return []
 

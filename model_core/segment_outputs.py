@@ -20,6 +20,7 @@ from model_core.sidecar import sidecar_path
 from model_core.text_files import printable, write_json
 from model_core.tissues import CLASSES, TISSUES
 from model_core.volumes import Volume, check_can_write, resample
+from model_core.windows import describe_step
 
 INPUTS = ("t1", "t2", "mask", "reference", "weights")
 
@@ -93,12 +94,12 @@ def write_scores(
 ) -> None:
     report = {
         "output": str(options.output),
-        "t1": str(options.t1),
-        "t2": str(options.t2),
+        "t1": str(options.t1) if options.t1 else None,
+        "t2": str(options.t2) if options.t2 else None,
         "reference": str(options.reference) if options.reference else None,
         "weights": str(options.weights),
         "network": card["network"],
-        "step": options.step,
+        "step": stages[-1].step if stages else None,
         "stages": [asdict(stage) for stage in stages],
         "volumes_ml": volumes,
         "tissues": [row.as_dict() for row in rows],
@@ -115,7 +116,7 @@ def draw(
     reference: Volume | None,
     rows: Sequence[TissueScore],
 ) -> None:
-    subtitle = f"{options.weights.stem}, step {segmentation.step_reached}"
+    subtitle = f"{options.weights.stem}, {describe_step(segmentation.step_reached)}"
     if rows:
         names = {tissue.key: tissue.key.upper() for tissue in TISSUES}
         subtitle += "    Dice  " + "   ".join(f"{names[row.tissue]} {row.dice:.3f}" for row in rows)
@@ -126,7 +127,7 @@ def draw(
         pair.t2,
         segmentation.labels,
         on_grid,
-        title=printable(options.t1.name),
+        title=printable((options.t1 or options.t2).name),
         subtitle=printable(subtitle),
     )
 
@@ -141,7 +142,8 @@ def tell(
     print()
     for stage in filter(attrgetter("windows"), stages):  # on a small brain a finer grid may add none
         pace = f"{stage.windows / max(stage.seconds, 1e-9):.1f} windows/s"
-        print(f"Step {stage.step:>2}: {stage.windows:>6,} windows in {stage.seconds:7.1f} s  ({pace})")
+        name = describe_step(stage.step).capitalize()
+        print(f"{name}: {stage.windows:>6,} windows in {stage.seconds:7.1f} s  ({pace})")
     print("Volumes: " + ", ".join(f"{tissue.name} {volumes[tissue.key]:.1f} ml" for tissue in TISSUES))
     if rows:
         print(f"\n{format_scores(rows)}\n")

@@ -17,13 +17,13 @@ BRIGHT_PERCENTILE = 98.0
 NARROW = 1  # voxels on either side that close an opening of a cavity
 
 
-def refuse_unstripped(t1: Volume) -> None:
-    """Refuse a T1 whose zeros do not tell where the brain is.
+def refuse_unstripped(scan: Volume, name: str = "T1") -> None:
+    """Refuse a scan, of that name for people, whose zeros do not tell where the brain is.
 
     Raises:
         UserError: too much of it, or most of one of its faces, is not 0.
     """
-    nonzero = t1.array != 0
+    nonzero = scan.array != 0
     share = float(nonzero.mean())
     face = max(float(nonzero.take(end, axis).mean()) for axis in range(3) for end in (0, -1))
     if share <= LARGEST_NONZERO_SHARE and face <= LARGEST_FACE_SHARE:
@@ -32,9 +32,9 @@ def refuse_unstripped(t1: Volume) -> None:
         f", and {face:.0%} of a face of the volume" if face > LARGEST_FACE_SHARE else ""
     )
     raise UserError(
-        f"T1 ({t1.path}) does not look skull-stripped: {found}{_describe_background(t1.array)}; expected a brain "
-        "surrounded by zeros; run a skull-stripping tool such as SynthStrip on it (or, where it is stripped, set its "
-        "background to 0), or give a brain mask (--mask)."
+        f"{name} ({scan.path}) does not look skull-stripped: {found}{_describe_background(scan.array)}; expected a "
+        "brain surrounded by zeros; run a skull-stripping tool such as SynthStrip on it (or, where it is stripped, set "
+        "its background to 0), or give a brain mask (--mask)."
     )
 
 

@@ -108,6 +108,8 @@ def _facts(network: SegmentationNetwork, *, half: bool) -> dict[str, Any]:
         "in_channels": network.in_channels,
         "num_classes": network.num_classes,
         "parameters": count_parameters(network),
+        "whole_brain": network.input_form.whole_brain,
+        "optional_scans": network.input_form.optional_scans,
         "stored_as": "float16" if half else "float32",
         "members": len(network.members) if isinstance(network, Ensemble) else 1,
         "normalisation": NORMALISATIONS[network.input_form.standardised_over],

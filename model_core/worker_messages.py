@@ -41,18 +41,20 @@ class Segment:
     """Segment a pair of scans; see segment.py for what the options mean.
 
     Attributes:
+        t1, t2: None where the other scan alone is given.
         weights: None takes the default ones.
+        step: overlap step in voxels, or ``WHOLE_BRAIN``; None takes what the weights are best at.
         look_at: place in mm (RAS) whose three slices are looked at; within a stage their windows come first.
         raw: whether the scans are as converted from DICOM; the bias is then corrected and T2 aligned in any case.
         age_months: at the scan, 0 to 24; None where it is not known.
         brain_extraction: for raw scans without a mask: a tool's name, or auto for the first that is installed.
     """
 
-    t1: str
-    t2: str
+    t1: str | None
+    t2: str | None
     mask: str | None
     weights: str | None
-    step: int
+    step: int | None
     device: str
     batch_size: int | None
     align_t2: bool

@@ -12,17 +12,19 @@ from typing import Any
 import numpy as np
 
 from model_core.devices import Device
+from model_core.errors import UserError
 from model_core.findings import Finding
 from model_core.inference import Segmenter
 from model_core.inference.accumulator import Progress, Segmentation
 from model_core.metrics import tissue_volumes
+from model_core.model_card import DEFAULT_WEIGHTS, check_step, default_step
 from model_core.networks import SegmentationNetwork
+from model_core.one_scan import check_one_scan
 from model_core.preprocessing import PreparedPair, prepare_pair
 from model_core.quality import check_result, check_scans
 from model_core.raw_scans import ALIGNMENT, BIAS, EXTRACTION, ORIENTATION, RawOptions, prepare_raw
 from model_core.tissues import CLASSES
 from model_core.volumes import Volume, read_mask, read_volume, write_volume
-from model_core.windows import plan_stages, plan_windows
 from model_core.worker_channel import Channel, ExchangeFolder, ProgressReport
 from model_core.worker_messages import Request, Segment
 
@@ -102,17 +104,20 @@ class SegmentationRun:
         paths = {name: self._find(name) for name in ("t1", "t2", "mask", "weights")}
         t1, t2, mask = self._read_scans(paths)
         loaded = network_for(paths["weights"], device)
-        plan_windows((loaded.window,) * 3, loaded.window, self._wanted.step)  # says now what is wrong with the step
+        step = default_step(loaded.card) if self._wanted.step is None else self._wanted.step
+        check_step(loaded.card, step)
         self._segmenter = Segmenter(
             loaded.network, window=loaded.window, device=device.name, batch_size=self._asked_batch_size
         )
+        told = check_one_scan(t1, t2, paths["weights"] or DEFAULT_WEIGHTS, loaded.card)
         pair, findings = self._make_ready(t1, t2, mask, gpu=device.name.startswith("cuda"))
-        segmentation, seconds = self._segment(pair, t1)
+        base = t2 if t1 is None else t1
+        segmentation, seconds = self._segment(pair, base, step)
         return {
-            **self._write(pair, segmentation, t1, findings),
+            **self._write(pair, segmentation, base, [*told, *findings]),
             "step_reached": segmentation.step_reached,
-            "step": self._wanted.step,
-            "stopped": segmentation.step_reached != self._wanted.step,
+            "step": step,
+            "stopped": segmentation.step_reached != step,
             "windows_done": segmentation.windows_done,
             "windows_total": segmentation.windows_total,
             "seconds": seconds,
@@ -127,15 +132,22 @@ class SegmentationRun:
         name = getattr(self._wanted, field_name)
         return None if name is None else self._folder.find(field_name, name, anywhere=field_name == "weights")
 
-    def _read_scans(self, paths: dict[str, Path | None]) -> tuple[Volume, Volume, Volume | None]:
-        t1 = read_volume(paths["t1"])
-        self._stop.check()
-        t2 = read_volume(paths["t2"])
-        self._stop.check()
-        return t1, t2, read_mask(paths["mask"]) if paths["mask"] else None
+    def _read_scans(self, paths: dict[str, Path | None]) -> tuple[Volume | None, Volume | None, Volume | None]:
+        if paths["t1"] is None and paths["t2"] is None:
+            raise UserError("No scan was given; expected T1 and T2, or one of them; choose at least one.")
+        if (paths["t1"] is None or paths["t2"] is None) and (self._wanted.raw or self._wanted.align_t2):
+            raise UserError(
+                "One scan alone was given; raw scans and the alignment of T2 need both; give T1 and T2, or strip the "
+                "skull first and switch these off."
+            )
+        scans = []
+        for name in ("t1", "t2"):
+            scans.append(read_volume(paths[name]) if paths[name] else None)
+            self._stop.check()
+        return *scans, read_mask(paths["mask"]) if paths["mask"] else None
 
     def _make_ready(
-        self, t1: Volume, t2: Volume, mask: Volume | None, *, gpu: bool
+        self, t1: Volume | None, t2: Volume | None, mask: Volume | None, *, gpu: bool
     ) -> tuple[PreparedPair, list[Finding]]:
         """Prepare and check the pair in another thread and look for a wish to stop meanwhile."""
         prepared = self._preparing.submit(self._prepare, t1, t2, mask, gpu=gpu)
@@ -145,7 +157,9 @@ class SegmentationRun:
             self._stop.check()
         return prepared.result()
 
-    def _prepare(self, t1: Volume, t2: Volume, mask: Volume | None, *, gpu: bool) -> tuple[PreparedPair, list[Finding]]:
+    def _prepare(
+        self, t1: Volume | None, t2: Volume | None, mask: Volume | None, *, gpu: bool
+    ) -> tuple[PreparedPair, list[Finding]]:
         def begin(stage: str) -> None:
             self._stop.check()
             self._is_extracting = stage == EXTRACTION
@@ -164,12 +178,11 @@ class SegmentationRun:
         begin("checking")
         return pair, [*told, *check_scans(t1, t2, pair)]
 
-    def _segment(self, pair: PreparedPair, t1: Volume) -> tuple[Segmentation, float]:
+    def _segment(self, pair: PreparedPair, t1: Volume, step: int) -> tuple[Segmentation, float]:
         """Run the windows; returns the result and the seconds that they took."""
-        window, step = self._segmenter.window, self._wanted.step
-        stages = plan_stages([max(side, window) for side in pair.t1.shape], window, step)
-        total = sum(len(stage.starts) for stage in stages)
-        self._report.begin("segmenting", windows_total=total, stage_step=stages[0].step)
+        plan = self._segmenter.plan(pair.mask, step)
+        total = plan.windows_total
+        self._report.begin("segmenting", windows_total=total, stage_step=plan.stages[0].step)
         began = time.monotonic()
 
         def show(progress: Progress) -> None:

@@ -314,7 +314,7 @@ def test_a_reference_with_unknown_labels_fails_with_a_way_out(two):
 @pytest.mark.parametrize(
     ("more", "sentence"),
     [
-        (["--step", "33"], "--step 33 is not possible with windows of 32 voxels"),
+        (["--step", "33"], "The overlap step is 33 voxels; a whole number from 1 to the window's side of 32"),
         (["--participant-label", "07"], "names the unknown sub-07; expected one of sub-01, sub-02"),
         (["--session-label", "9"], "names the unknown ses-9; expected one of ses-6mo"),
         (["--weights", "nowhere.safetensors"], "nowhere.safetensors does not exist"),

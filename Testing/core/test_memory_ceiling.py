@@ -17,8 +17,10 @@ from model_core import segment
 from model_core.command_line import run_command
 from model_core.errors import UserError
 from model_core.inference import Segmenter, segmenter
+from model_core.inference.plan import plan_windows_of
 from model_core.memory import GB, Need, check_can_prepare, resident_bytes
 from model_core.networks import build_network
+from model_core.networks.input_form import InputForm
 from model_core.volume_reading import shape_of
 from model_core.volumes import write_volume
 from model_core.weights import save_weights
@@ -39,8 +41,8 @@ t1, t2 = read_volume(sys.argv[1]), read_volume(sys.argv[2])
 segmenter = Segmenter(build_network("model2"), device="cpu", workers=3)
 pair = prepare_pair(t1, t2)
 held = resident_bytes()
-told = fit_memory(float(sys.argv[3]), segmenter, pair, with_probabilities=True)
-expected = Need(held, pair.t1.shape, t1.array.size, 32, True, True).peak(segmenter.workers)
+_, told = fit_memory(float(sys.argv[3]), segmenter, pair, [4], with_probabilities=True)
+expected = Need(held, pair.t1.shape, t1.array.size, 32**3, 2100, True, True).peak(segmenter.workers)
 done = []
 result = segmenter.segment(pair.t1, pair.t2, step=4, mask=pair.mask, on_progress=done.append,
                            should_stop=lambda: len(done) > 2)
@@ -52,15 +54,15 @@ print(json.dumps({"told": told, "workers": segmenter.workers, "expected": expect
 
 
 def need(**changes):
-    values = {"held": 0.5 * GB, "grid": (100, 100, 100), "native_voxels": 1_000_000, "window": 32, "on_cpu": True}
-    return Need(**(values | {"interpolates": False} | changes))
+    values = {"held": 0.5 * GB, "grid": (100, 100, 100), "native_voxels": 1_000_000, "window_voxels": 32**3}
+    return Need(**(values | {"bytes_per_voxel": 2100, "on_cpu": True, "interpolates": False} | changes))
 
 
 def test_the_peak_is_that_worked_out_by_hand():
     # 40 bytes a voxel of the grid, two windows of 32³ at 2100 bytes a voxel, 50 MB of slack.
     assert need().peak(2) == pytest.approx(0.5e9 + 40e6 + 2 * 2100 * 32**3 + 50e6)
-    # A side below the window is padded to it; on a GPU no window lies in this memory.
-    assert need(grid=(10, 100, 100), native_voxels=100_000, on_cpu=False).peak(2) == pytest.approx(
+    # On a GPU no window lies in this memory.
+    assert need(grid=(32, 100, 100), native_voxels=100_000, on_cpu=False).peak(2) == pytest.approx(
         0.5e9 + 40 * 320_000 + 50e6
     )
     # Probabilities on a fine T1: 30 bytes a voxel of the grid and 30 of T1.
@@ -93,11 +95,11 @@ def test_scans_too_large_to_be_prepared_are_refused_before_they_are_read(tmp_pat
     held = resident_bytes() / GB
     # 18 million voxels: 8 bytes each for both scans, 21 for their preparation, 50 MB of slack.
     enough = held + 18e6 * 29 / GB + 0.05
-    check_can_prepare(enough + 0.05, tmp_path / "t1.nii.gz", tmp_path / "t1.nii.gz", repairs=False)
+    check_can_prepare(enough + 0.05, [tmp_path / "t1.nii.gz"] * 2, repairs=False)
     with pytest.raises(UserError, match="Preparing these scans needs about"):
-        check_can_prepare(enough - 0.05, tmp_path / "t1.nii.gz", tmp_path / "t1.nii.gz", repairs=False)
+        check_can_prepare(enough - 0.05, [tmp_path / "t1.nii.gz"] * 2, repairs=False)
     with pytest.raises(UserError, match="Preparing these scans needs about"):
-        check_can_prepare(enough + 0.05, tmp_path / "t1.nii.gz", tmp_path / "t1.nii.gz", repairs=True)
+        check_can_prepare(enough + 0.05, [tmp_path / "t1.nii.gz"] * 2, repairs=True)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells the peak of a process's own memory")
@@ -153,7 +155,10 @@ class OnTheCpu(QuickSegmenter):
 
     def __init__(self, network, **settings):
         super().__init__(network)
-        self.workers = 7
+        self.workers, self.form = 7, InputForm()
+
+    def plan(self, brain, step):
+        return plan_windows_of(brain, self.window, step)
 
 
 def test_a_ceiling_that_is_too_low_writes_nothing(case, tmp_path, capfd):

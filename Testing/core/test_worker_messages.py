@@ -88,8 +88,8 @@ def test_an_unknown_request_is_answered_with_the_known_ones(name):
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("t1", None), ("t1", 3), ("t2", ["a"]), ("mask", False), ("weights", 1), ("step", "8"), ("step", 8.0),
-        ("step", True), ("step", 0), ("step", None), ("device", None), ("batch_size", 0), ("batch_size", -2),
+        ("t1", 3), ("t2", ["a"]), ("mask", False), ("weights", 1), ("step", "8"), ("step", 8.0),
+        ("step", True), ("step", 0), ("device", None), ("batch_size", 0), ("batch_size", -2),
         ("batch_size", "2"), ("align_t2", 1), ("align_t2", None), ("bias_correction", "no"), ("probabilities", None),
         ("maps", 0), ("look_at", [1, 2]), ("look_at", [1, 2, "3"]), ("look_at", 4), ("look_at", [1, 2, True]),
         ("raw", 1), ("raw", None), ("age_months", -1.0), ("age_months", 24.5), ("age_months", "7"),

@@ -16,6 +16,7 @@ from model_core import worker_requests, worker_segmentation
 from model_core.devices import Device
 from model_core.errors import UserError
 from model_core.inference.accumulator import Progress, Segmentation
+from model_core.inference.plan import plan_windows_of
 from model_core.model_card import DEFAULT_WEIGHTS
 from model_core.weights import load_weights
 from model_core.worker_channel import Channel, ExchangeFolder
@@ -71,6 +72,9 @@ class FakeSegmenter:
     def __init__(self, network, *, window, device, batch_size):
         self.window, self.batch_size = window, batch_size or 8
         self.made.append(self)
+
+    def plan(self, brain, step):
+        return plan_windows_of(brain, self.window, step)
 
     def segment(self, t1, t2, *, step, mask, on_progress, should_stop, on_map, look_at):
         self.looked_at.append(look_at)

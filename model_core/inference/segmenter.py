@@ -16,10 +16,10 @@ from model_core.inference.accumulator import Progress, Segmentation, WindowAccum
 from model_core.inference.plan import Plan, check_step, plan_whole_brain, plan_windows_of
 from model_core.inference.runner import CPU_BATCH_SIZE, GPU_BATCH_SIZE, Callbacks, Engine, Run
 from model_core.inference.standardisation import standardise_volume
+from model_core.inference.tidying import tidy
+from model_core.model_card import PUBLISHED_STEP
 from model_core.networks.input_form import InputForm, form_of
 from model_core.windows import WHOLE_BRAIN
-
-PUBLISHED_STEP = 8
 
 
 class Segmenter:
@@ -169,7 +169,10 @@ class Segmenter:
                 make = partial(WindowAccumulator, scans, brain, plan, look_at=look_at)
                 del scans
                 run = Run(self._engine, notices)
-                return run.carry_out(make, Callbacks(on_progress, should_stop, on_map)).result()
+                result = run.carry_out(make, Callbacks(on_progress, should_stop, on_map)).result()
+            if self.form.whole_brain and result.step_reached:
+                tidy(result.labels, result.probabilities, brain)
+            return result
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise

@@ -50,6 +50,7 @@ class FastUNet(SegmentationNetwork):
             whole_brain=True,
             optional_scans=True,
             channels_last=True,
+            bytes_per_voxel=360,
             window=64,
         )
         half, quarter, eighth = channels
