@@ -44,6 +44,12 @@ class PublishedNetwork(nn.Module):
         return torch.cat([x, -x], dim=1)
 
 
+@pytest.fixture(autouse=True)
+def _specks_stay(monkeypatch):
+    """The answers of random weights are specks, which are tidied away; that has a test of its own."""
+    monkeypatch.setattr("model_core.inference.tidying.LARGEST_SPECK", 0)
+
+
 def scans_of(brain, seed=0):
     """Two scans of noise inside a brain, 0 outside."""
     rng = np.random.default_rng(seed)
@@ -81,7 +87,10 @@ def place_by_hand(start, sides, brain):
     low, high = borders_of(brain)
     return np.array(
         [
-            [-1 + 2 * (edge - low[axis]) / (high[axis] - low[axis]) for edge in (start[axis], start[axis] + sides[axis])]
+            [
+                -1 + 2 * (edge - low[axis]) / (high[axis] - low[axis])
+                for edge in (start[axis], start[axis] + sides[axis])
+            ]
             for axis in range(3)
         ]
     )
