@@ -408,3 +408,29 @@ def test_memory_too_short_for_the_whole_brain_is_told_with_the_way_out():
     with pytest.raises(UserError, match=sentence):
         segmenter.segment(*scans_of(brain))
     assert segmenter.segment(*scans_of(brain), step=8).step_reached == 8  # the way out works
+
+
+@pytest.mark.parametrize("step", [WHOLE_BRAIN, 8])
+def test_specks_are_tidied_for_a_network_that_knows_background_and_not_for_the_published_ones(step, monkeypatch):
+    monkeypatch.setattr("model_core.inference.tidying.LARGEST_SPECK", 10)
+
+    class Thresholds(nn.Module):
+        """Background where T1 is low, else gray matter."""
+
+        input_form, window_multiple = InputForm(standardised_over="volume", whole_brain=True, window=8), 4
+
+        def forward(self, x):
+            low = torch.where(x[:, 0] < -1, 4.0, -4.0)
+            return torch.stack([low, low - 9, -low, low - 9], dim=1)
+
+    brain = box((20, 20, 20), (2, 2, 2), (18, 18, 18))
+    t1 = np.where(brain, 500.0, 0).astype(np.float32)
+    t1[6, 6, 6:9], t1[10:14, 10:14, 10:14] = 20, 20  # 3 voxels, and 64
+    network = Thresholds()
+    result = Segmenter(network, device="cpu").segment(t1, t1, step=step)
+    expected = np.where(brain, 2, 0)
+    expected[10:14, 10:14, 10:14] = 0
+    np.testing.assert_array_equal(result.labels, expected)
+    network.input_form = InputForm(standardised_over="volume", window=8)
+    plain = Segmenter(network, device="cpu").segment(t1, t1, step=8)
+    assert not plain.labels[6, 6, 6:9].any()
