@@ -21,6 +21,7 @@ from model_core.volumes import replace_when_complete
 
 METRICS = ("dice", "mhd_3d", "asd_mm", "hd95_mm")
 SEED = 900  # of the draws; no training uses it
+BOTH_SCANS = ("t1", "t2")
 VOXEL_MM = (1.0, 1.0, 1.0)  # spacing of synthetic pairs
 
 
@@ -38,7 +39,14 @@ class Draw:
 
 
 def score_draws(
-    segmenter: Segmenter, anatomies: Sequence[Anatomy], draws: int, step: int, fingerprint: str, path: Path
+    segmenter: Segmenter,
+    anatomies: Sequence[Anatomy],
+    draws: int,
+    step: int,
+    fingerprint: str,
+    path: Path,
+    *,
+    given: Sequence[str] = BOTH_SCANS,
 ) -> list[dict[str, Any]]:
     """Segment and score ``draws`` six-month pairs of each anatomy; goes on with what a file holds already.
 
@@ -49,6 +57,7 @@ def score_draws(
         step: overlap step.
         fingerprint: of the weights; scores of others in the file are not used.
         path: JSON file that gets every score as soon as it is known.
+        given: the scans that the network gets, "t1", "t2" or both.
 
     Returns:
         One record a pair, in order: draw, anatomy, step, and the tissues' rows with Dice, 3D-MHD, ASD and HD95.
@@ -57,7 +66,7 @@ def score_draws(
     wanted = [Draw(anatomy, number) for number in range(1, draws + 1) for anatomy in anatomies]
     for draw in wanted:
         if draw.name not in known:
-            known[draw.name] = _score(segmenter, draw, step)
+            known[draw.name] = _score(segmenter, draw, step, given)
             content = {"weights": fingerprint, "overlap_step": step, "records": list(known.values())}
             with replace_when_complete(path) as temporary:
                 temporary.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
@@ -73,15 +82,16 @@ def _read(path: Path, fingerprint: str, step: int) -> Iterator[dict[str, Any]]:
         return
 
 
-def _score(segmenter: Segmenter, draw: Draw, step: int) -> dict[str, Any]:
+def _score(segmenter: Segmenter, draw: Draw, step: int, given: Sequence[str]) -> dict[str, Any]:
     pair = synthesize_pair(draw.anatomy, (SEED, draw.number))
+    t1, t2 = (scan if name in given else None for name, scan in (("t1", pair.t1), ("t2", pair.t2)))
     with tqdm(desc=f"Scoring {draw.name}", unit="window", mininterval=1, leave=False, disable=None) as bar:
 
         def show(progress: Progress) -> None:
             bar.total = progress.windows_total
             bar.update(progress.windows_done - bar.n)
 
-        labels = segmenter.segment(pair.t1, pair.t2, step=step, mask=pair.mask, on_progress=show).labels
+        labels = segmenter.segment(t1, t2, step=step, mask=pair.mask, on_progress=show).labels
     rows = [row.as_dict() for row in score_tissues(labels, pair.labels, VOXEL_MM)]
     tissues = {row["tissue"]: {metric: row[metric] for metric in METRICS} for row in rows}
     return {"draw": draw.name, "anatomy": draw.anatomy.name.partition(".")[0], "overlap_step": step, "tissues": tissues}

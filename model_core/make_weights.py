@@ -25,12 +25,13 @@ import copy
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from model_core.command_line import STOPPED_BY_USER, run_command
 from model_core.devices import available_cores
 from model_core.errors import UserError
+from model_core.held_out_scores import BOTH_SCANS, score_draws, summarise
 from model_core.held_out_scores import SEED as DRAWS_SEED
-from model_core.held_out_scores import score_draws
 from model_core.inference import Segmenter
 from model_core.networks import NETWORKS, SegmentationNetwork, build_network
 from model_core.networks.ensemble import Ensemble
@@ -64,22 +65,46 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except TrainingStopped:
         print("Stopped; checkpoint and weights of the stage are saved. The same command goes on.", file=sys.stderr)
         raise SystemExit(STOPPED_BY_USER) from None
+    finish(
+        options, members, trained, [path.name for path in training], read_anatomies([*held_out, *options.test_anatomy])
+    )
+
+
+def finish(
+    options: argparse.Namespace,
+    members: Sequence[Member],
+    trained: Sequence[Path],
+    training: Sequence[str],
+    held_out: Sequence[Anatomy],
+) -> None:
+    """Join the members, score them, and write weights and card.
+
+    Args:
+        options: of the command line.
+        members: as they were trained.
+        trained: the weights of each.
+        training: names of the anatomies trained on.
+        held_out: anatomies to score on.
+    """
     loaded = [load_weights(path) for path in trained]
     networks = [network for network, _ in loaded]
     network = networks[0] if len(networks) == 1 else Ensemble(networks)
-    card = make_card([card for _, card in loaded], options.scale, [path.name for path in training], members)
-    anatomies = read_anatomies([*held_out, *options.test_anatomy])
+    card = make_card([card for _, card in loaded], options.scale, training, members)
     weights = options.output / WEIGHTS_FILE
-    card["half_precision_agreement"] = agreement = _agreement_in_half(network, anatomies[0], options)
+    card["half_precision_agreement"] = agreement = _agreement_in_half(network, held_out[0], options)
     half = agreement >= SMALLEST_AGREEMENT
     save_weights(weights, network, card, half=half)
     network, card = load_weights(weights)
     segmenter = Segmenter(network, window=window_of(weights, card, network), device=options.device)
     step = options.score_step or segmenter.default_step
-    records = score_draws(
-        segmenter, anatomies, options.draws, step, _fingerprint(weights), options.output / SCORES_FILE
-    )
+    score = partial(score_draws, segmenter, held_out, step=step, fingerprint=_fingerprint(weights))
+    records = score(draws=options.draws, path=options.output / SCORES_FILE)
     card["held_out_scores"] = describe_scores(records, step, options.draws)
+    if segmenter.form.optional_scans:
+        card["one_scan_scores"] = {
+            scan: summarise(score(draws=1, path=options.output / f"scores-{scan}.json", given=(scan,)))["all"]
+            for scan in BOTH_SCANS
+        }
     save_weights(weights, network, card, half=half)
     with replace_when_complete(options.output / CARD_FILE) as temporary:
         temporary.write_text(describe_card(load_weights(weights)[1]), encoding="utf-8")

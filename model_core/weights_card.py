@@ -34,6 +34,10 @@ def describe_card(card: dict[str, Any]) -> str:
     ]
     if "held_out_scores" in card:
         parts += ["## Held-out scores", _scores(card["held_out_scores"])]
+    if "one_scan_scores" in card:
+        parts += ["### With one scan alone", _one_scan_scores(card["one_scan_scores"])]
+    if "real_scans" in card:
+        parts += ["## On real scans", *card["real_scans"]]
     return "\n\n".join(parts) + "\n"
 
 
@@ -133,6 +137,15 @@ def _scores(scores: dict[str, Any]) -> str:
         f"{scores['data']}; {describe_step(scores['overlap_step'])}; mean ± standard deviation over the anatomies in "
         f"the first rows, over the draws of an anatomy in the others.\n\n{table(head, rows)}\n\n{PUBLISHED}"
     )
+
+
+def _one_scan_scores(scores: dict[str, Any]) -> str:
+    rows = [
+        (f"{given.upper()} alone", *(_mean_and_deviation(tissues[tissue.key], "dice", 3) for tissue in TISSUES))
+        for given, tissues in scores.items()
+    ]
+    head = ("given", *(f"Dice {tissue.name}" for tissue in TISSUES))
+    return "The same anatomies, one draw of each; mean ± standard deviation over them.\n\n" + table(head, rows)
 
 
 def _mean_and_deviation(figures: dict[str, Any], key: str, digits: int) -> str:
