@@ -192,7 +192,8 @@ def validate(
     network: nn.Module, pairs: Sequence[LabelledPair], settings: TrainingSettings, should_stop: Callable[[], bool]
 ) -> dict[str, float] | None:
     """Segment whole volumes and give each tissue's Dice, averaged over the volumes; ``None`` when stopped."""
-    segmenter = Segmenter(network, window=settings.window, device=settings.device, precision=settings.precision)
+    precision = "auto" if settings.precision == "bfloat16" else settings.precision  # bfloat16 is for training alone
+    segmenter = Segmenter(network, window=settings.window, device=settings.device, precision=precision)
     scores: dict[str, list[float]] = {tissue.key: [] for tissue in TISSUES}
     for pair in pairs:
         labels = segmenter.segment(pair.t1, pair.t2, step=settings.validation_step, should_stop=should_stop).labels

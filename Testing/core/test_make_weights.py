@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -63,32 +64,57 @@ def test_the_spread_is_over_anatomies_not_over_draws():
     assert (alone["dice"], alone["dice_sd"]) == (0.5, None)
 
 
-@pytest.fixture
-def tiny_recipe(tmp_path, monkeypatch):
-    """Three ball-shaped anatomies, one held out, and three short stages."""
-    distance = np.sqrt(((np.indices((40, 40, 40)) - 20) ** 2).sum(0))
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Where runs of a tiny recipe go: three ball-shaped anatomies, one held out, and two short stages."""
+    folder = tmp_path_factory.mktemp("weights")
+    distance = np.sqrt(((np.indices((32, 32, 32)) - 16) ** 2).sum(0))
     paths = []
-    for name, radius in (("one", 14), ("two", 15), ("other", 16)):
-        values = np.select([distance <= 4, distance <= radius - 4, distance <= radius], [4, 2, 3], 0)
-        paths.append(tmp_path / f"{name}.nii.gz")
+    for name, radius in (("one", 10), ("two", 11), ("other", 12)):
+        values = np.select([distance <= 3, distance <= radius - 4, distance <= radius], [4, 2, 3], 0)
+        paths.append(folder / f"{name}.nii.gz")
         write_volume(paths[-1], values.astype(np.uint8), np.eye(4))
-    monkeypatch.setattr("model_core.synthesis.deformation.PARENCHYMA_ML", (14.0, 16.0))
-    monkeypatch.setattr("model_core.weights_recipe.STAGES", TINY_STAGES)
-    monkeypatch.setattr("model_core.weights_recipe.RECIPES", {"fast_unet": TINY_WHOLE_BRAIN_STAGES})
-    monkeypatch.setattr("model_core.synthesis.sampler.FIRST_STOCK", 2)
-    monkeypatch.setattr(make_weights, "anatomy_files", lambda: (paths[:2], paths[2:]))
-    return tmp_path / "made"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("model_core.synthesis.deformation.PARENCHYMA_ML", (5.0, 6.0))
+        patch.setattr("model_core.weights_recipe.STAGES", TINY_STAGES)
+        patch.setattr("model_core.weights_recipe.RECIPES", {"fast_unet": TINY_WHOLE_BRAIN_STAGES})
+        patch.setattr("model_core.synthesis.sampler.FIRST_STOCK", 2)
+        patch.setattr(make_weights, "anatomy_files", lambda: (paths[:2], paths[2:]))
+        yield folder
 
 
 def command(output, *more: str) -> int:
-    arguments = ["--network", "nonlocal_unet", "--output", str(output), "--scale", "0.01", "--score-step", "20"]
-    return run_command(make_weights.main, [*arguments, "--draws", "2", "--device", "cpu", *more])
+    arguments = ["--network", "model2", "--output", str(output), "--scale", "0.01", "--score-step", "20"]
+    return run_command(make_weights.main, [*arguments, "--draws", "1", "--device", "cpu", *more])
 
 
-def test_a_run_trains_scores_and_tells_all_in_its_card_and_a_second_one_does_nothing(tiny_recipe, monkeypatch, capsys):
-    assert command(tiny_recipe) == 0
-    network, card = load_weights(tiny_recipe / "weights.safetensors")
-    assert network.name == "nonlocal_unet"
+FAST = ("--network", "fast_unet", "--score-step", "16", "--members", "2")
+
+
+@pytest.fixture(scope="module")
+def made(folder):
+    """A run of one network that began afresh."""
+    assert command(folder / "made", "--draws", "2") == 0
+    return folder / "made"
+
+
+@pytest.fixture(scope="module")
+def gone_on(folder, made):
+    """A run that began with its weights."""
+    assert command(folder / "on", "--initial-weights", str(made / "weights.safetensors")) == 0
+    return folder / "on"
+
+
+@pytest.fixture(scope="module")
+def ensemble(folder):
+    """A run of two members."""
+    assert command(folder / "ensemble", *FAST) == 0
+    return folder / "ensemble"
+
+
+def test_a_run_trains_scores_and_tells_all_in_its_card(made):
+    network, card = load_weights(made / "weights.safetensors")
+    assert network.name == "model2"
     assert card["window"] == 20
     assert [stage["iterations"] for stage in card["recipe"]["stages"]] == [2, 1]
     assert card["iterations"] == 3
@@ -96,47 +122,46 @@ def test_a_run_trains_scores_and_tells_all_in_its_card_and_a_second_one_does_not
     assert card["training_data"]["anatomies"] == ["one.nii.gz", "two.nii.gz"]
     assert card["training_data"]["licence"] == "Apache-2.0"
     assert list(card["held_out_scores"]["scores"]) == ["other"]
-    scores = json.loads((tiny_recipe / "scores.json").read_text())
+    scores = json.loads((made / "scores.json").read_text())
     assert [record["draw"] for record in scores["records"]] == ["other draw 1", "other draw 2"]
     dice = [record["tissues"]["gm"]["dice"] for record in scores["records"]]
     assert card["held_out_scores"]["mean"]["gm"]["dice"] == pytest.approx(np.mean(dice), abs=1e-4)
-    page = (tiny_recipe / "WEIGHTS.md").read_text()
+    page = (made / "WEIGHTS.md").read_text()
     for part in ("Not a medical device", "Apache-2.0", "| 1 | 16³ | 2 | 2 |", "other", "No score on real"):
         assert part in page
+
+
+def test_the_same_command_again_trains_and_scores_nothing(made, tmp_path, monkeypatch, capsys):
+    shutil.copytree(made, tmp_path / "made")
 
     def must_not_run(*arguments, **options):
         raise AssertionError("trained or scored again")
 
     monkeypatch.setattr(make_weights, "train", must_not_run)
     monkeypatch.setattr("model_core.held_out_scores._score", must_not_run)
-    assert command(tiny_recipe) == 0, capsys.readouterr().err
+    assert command(tmp_path / "made", "--draws", "2") == 0, capsys.readouterr().err
 
 
-def test_a_run_that_begins_with_weights_says_with_which(tiny_recipe, tmp_path):
-    assert command(tiny_recipe, "--draws", "1") == 0
-    assert command(tmp_path / "on", "--draws", "1", "--initial-weights", str(tiny_recipe / "weights.safetensors")) == 0
-    card = load_weights(tmp_path / "on" / "weights.safetensors")[1]
+def test_a_run_that_begins_with_weights_says_with_which(gone_on):
+    card = load_weights(gone_on / "weights.safetensors")[1]
     assert [stage["window"] for stage in card["recipe"]["stages"]] == [20]
     assert card["started_from"]["iterations"] == 3
-    assert "random weights" in (tmp_path / "on" / "WEIGHTS.md").read_text()
+    assert "random weights" in (gone_on / "WEIGHTS.md").read_text()
 
 
-def test_a_card_tells_of_all_trainings_back_to_the_first(tiny_recipe, tmp_path):
-    for name, more in (("one", []), ("two", ["one"]), ("three", ["two"])):
-        begin = ["--initial-weights", str(tmp_path / more[0] / "weights.safetensors")] if more else []
-        assert command(tmp_path / name, "--draws", "1", *begin) == 0
+def test_a_card_tells_of_all_trainings_back_to_the_first(gone_on, tmp_path):
+    assert command(tmp_path / "three", "--initial-weights", str(gone_on / "weights.safetensors")) == 0
     page = (tmp_path / "three" / "WEIGHTS.md").read_text()
     assert [int(count) for count in re.findall(r"\((\d) iterations, 20\d\d-", page)] == [1, 3]  # two's, then one's
-    assert page.count("It began with *Weights of nonlocal_unet, trained on synthetic six-month pairs*") == 2
+    assert page.count("It began with *Weights of model2, trained on synthetic six-month pairs*") == 2
     assert page.count("trained on synthetic T1/T2 pairs, made while training.") == 2
     assert "It began with random weights." in page
     assert "| 20³ | 2 | 1 | 0.0007 |" in page
     assert "{" not in page
 
 
-def test_members_of_an_ensemble_meet_the_same_pairs_and_differ_by_their_seeds(tiny_recipe):
-    assert command(tiny_recipe, "--network", "fast_unet", "--members", "2", "--score-step", "16", "--draws", "1") == 0
-    network, card = load_weights(tiny_recipe / "weights.safetensors")
+def test_members_of_an_ensemble_meet_the_same_pairs_and_differ_by_their_seeds(ensemble):
+    network, card = load_weights(ensemble / "weights.safetensors")
     assert card["members"] == len(network.members) == 2
     assert card["parameters"] == 2 * 1_886_244
     seeds = [stage["seed"] for stage in card["recipe"]["stages"]]
@@ -145,9 +170,9 @@ def test_members_of_an_ensemble_meet_the_same_pairs_and_differ_by_their_seeds(ti
     first, second = (member.state_dict()["stem.conv.weight"] for member in network.members)
     assert not torch.equal(first, second)
     assert 0 <= card["half_precision_agreement"] <= 1
-    one, other = (settings.seed for settings in (member.stages[0] for member in members_of(tiny_recipe)))
+    one, other = (settings.seed for settings in (member.stages[0] for member in members_of(ensemble)))
     assert (one, other) == (2026, 3026)
-    assert {tuple(member.pairs_seeds) for member in members_of(tiny_recipe)} == {(2026, 2027)}
+    assert {tuple(member.pairs_seeds) for member in members_of(ensemble)} == {(2026, 2027)}
 
 
 def members_of(output):
@@ -155,20 +180,18 @@ def members_of(output):
     return make_weights._members(options)
 
 
-def test_an_ensemble_goes_on_member_by_member(tiny_recipe, tmp_path, capsys):
-    fast = ("--network", "fast_unet", "--score-step", "16", "--draws", "1")
-    assert command(tiny_recipe, *fast, "--members", "2") == 0
-    begin = ("--initial-weights", str(tiny_recipe / "weights.safetensors"))
-    assert command(tmp_path / "on", *fast, "--members", "2", *begin) == 0
+def test_an_ensemble_goes_on_member_by_member(ensemble, tmp_path, capsys):
+    begin = ("--initial-weights", str(ensemble / "weights.safetensors"))
+    assert command(tmp_path / "on", *FAST, *begin) == 0
     card = load_weights(tmp_path / "on" / "weights.safetensors")[1]
     assert len(card["recipe"]["stages"]) == 4
     assert card["started_from"]["recipe"]["stages"][0]["seed"] == 2026
-    assert command(tmp_path / "three", *fast, "--members", "3", *begin) == 1
+    assert command(tmp_path / "three", *FAST, "--members", "3", *begin) == 1
     assert "holds 2 members and 3 are to be trained" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("wrong", [["--scale", "0"], ["--initial-weights", "missing.safetensors"]])
-def test_what_is_wrong_is_said_in_one_line(tiny_recipe, capsys, wrong):
-    assert command(tiny_recipe, *wrong) == 1
+def test_what_is_wrong_is_said_in_one_line(folder, capsys, wrong):
+    assert command(folder / "wrong", *wrong) == 1
     assert len(capsys.readouterr().err.strip().splitlines()) == 1
-    assert not (tiny_recipe / "weights.safetensors").exists()
+    assert not (folder / "wrong" / "weights.safetensors").exists()

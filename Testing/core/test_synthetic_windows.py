@@ -7,6 +7,7 @@ import pytest
 
 from model_core import train
 from model_core.command_line import run_command
+from model_core.networks.input_form import InputForm
 from model_core.synthesis.anatomies import Anatomy, prepare_anatomy
 from model_core.synthesis.generator import make_pair
 from model_core.synthesis.sampler import RENEW_EVERY, SyntheticSampler, stock_at
@@ -81,6 +82,39 @@ def test_an_iteration_gets_the_same_windows_whatever_came_before_it(anatomies):
 def test_another_seed_gives_other_windows(anatomies):
     with sampler_of(anatomies) as one, sampler_of(anatomies, seed=6) as other:
         assert (one.batch(0, 3)[0] != other.batch(0, 3)[0]).any()
+
+
+def test_a_network_that_is_told_where_windows_lie_gets_crops_of_the_pairs_in_stock(anatomies):
+    form = InputForm(standardised_over="volume", placed=True)
+    with sampler_of(anatomies, form=form) as sampler, sampler_of(anatomies, form=form, workers=1) as again:
+        batch = sampler.batch(0, 8)
+        for one, other in zip(batch, again.batch(0, 8), strict=True):
+            np.testing.assert_array_equal(one, other)
+    pairs = [make_pair(anatomies, 5, number, SHARES) for number in stock_at(0)]
+    held = 0
+    for image, label, place in zip(*batch, strict=True):
+        if len(np.unique(label)) < 2:
+            continue  # a crop of one class lies in many places
+        held += 1
+        assert any(_lies_there(image, label, place, pair) for pair in pairs)
+    assert held >= 4
+
+
+def _lies_there(image, label, place, pair) -> bool:
+    """Whether a crop, or its mirror image, is a piece of a pair where its place says, and is 0 outside the mask."""
+    borders = [np.flatnonzero(pair.mask.any(axis=tuple({0, 1, 2} - {axis}))) for axis in range(3)]
+    low = np.array([filled[0] for filled in borders])
+    high = np.array([filled[-1] + 1 for filled in borders])
+    room = 8  # of zeros around the pair, in which crops may begin
+    labels, mask = np.pad(pair.labels, room), np.pad(pair.mask, room)
+    for turned in (False, True):
+        told = np.concatenate([-place[:1, ::-1], place[1:]]) if turned else place
+        start = np.rint((told[:, 0] + 1) / 2 * (high - low) + low).astype(int) + room
+        box = tuple(slice(first, first + WINDOW) for first in start)
+        seen, scans = (label[::-1], image[:, ::-1]) if turned else (label, image)
+        if np.array_equal(labels[box], seen) and not scans[:, ~mask[box]].any():
+            return True
+    return False
 
 
 def test_pairs_that_no_iteration_needs_any_more_are_let_go(anatomies):

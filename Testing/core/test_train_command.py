@@ -87,6 +87,7 @@ def test_every_setting_has_its_option(data, tmp_path, handed_over):
         "rate_decay": 1e-6, "schedule": "cosine", "warmup": 7, "iterations": 99, "attention_dropout": 0.25,
         "output_dropout": 0.125, "ema_decay": 0.9, "seed": 5, "validate_every": 11, "validation_step": 4,
         "checkpoint_every": 13, "log_every": 17, "final_weights": "best", "device": "cpu", "precision": "float32",
+        "optimizer": "adamw", "loss": "dice_and_cross_entropy", "gradient_clip": 2.5,
     }  # fmt: skip
     options = [part for name, value in changes.items() for part in ("--" + name.replace("_", "-"), str(value))]
     command.main(["--data", str(data), "--output", str(tmp_path / "run"), *options])
@@ -131,6 +132,41 @@ def test_an_existing_run_is_refused_before_anything_is_read(tmp_path, handed_ove
     (tmp_path / "history.csv").write_text("iteration\n")
     with pytest.raises(UserError, match="holds a training run already"):
         command.main(["--data", str(tmp_path / "absent"), "--output", str(tmp_path)])
+
+
+def test_a_network_s_own_defaults_hold_unless_an_option_says_otherwise(data, tmp_path, handed_over):
+    arguments = ["--data", str(data), "--output", str(tmp_path / "run"), "--network", "fast_unet"]
+    command.main(arguments)
+    command.main([*arguments, "--window", "24", "--optimizer", "adam", "--gradient-clip", "0"])
+    first, second = (call["settings"] for call in handed_over)
+    assert first == TrainingSettings(network="fast_unet")
+    assert (first.window, first.optimizer, first.gradient_clip) == (64, "adamw", 5.0)
+    assert (second.window, second.optimizer, second.gradient_clip) == (24, "adam", 0.0)
+    assert second.loss == "dice_and_cross_entropy"
+
+
+def test_the_fast_network_trains_on_crops_that_know_their_place(data, tmp_path, handed_over):
+    command.main(["--data", str(data), "--output", str(tmp_path / "run"), "--network", "fast_unet", "--window", "16"])
+    images, labels, places = handed_over[0]["sampler"].batch(0, 40)
+    assert (images.shape, labels.shape, places.shape) == ((40, 2, 16, 16, 16), (40, 16, 16, 16), (40, 3, 2))
+    assert abs(images).max() < 10  # standardised: the scans go to 3000
+    assert set(np.unique(labels)) == {0, 1, 2, 3}
+    widths = places[:, :, 1] - places[:, :, 0]
+    np.testing.assert_allclose(widths, widths[:1].repeat(40, axis=0), atol=1e-5)
+    np.testing.assert_allclose(widths[0], [2 * 16 / 20, 2 * 16 / 20, 2 * 16 / 20], atol=1e-5)  # 20 voxels of brain
+
+
+def test_the_fast_network_trains_validates_and_resumes_on_labelled_scans(data, tmp_path):
+    quick = ["--network", "fast_unet", "--window", "16", "--batch", "1", "--validation-step", "16", "--device", "cpu"]
+    arguments = ["--data", str(data), "--output", str(tmp_path / "run"), "--leave-out", "3", "--log-every", "1", *quick]
+    assert run_command(command.main, [*arguments, "--iterations", "2"]) == 0
+    assert run_command(command.main, [*arguments, "--iterations", "3", "--resume"]) == 0
+    network, card = load_weights(tmp_path / "run" / "weights.safetensors")
+    assert (network.name, card["window"], card["iterations"]) == ("fast_unet", 16, 3)
+    assert (card["settings"]["optimizer"], card["settings"]["loss"]) == ("adamw", "dice_and_cross_entropy")
+    assert "per brain and modality" in card["normalisation"]
+    assert set(card["validation"]["dice"]) == {"csf", "gm", "wm"}
+    assert [row.iteration for row in read_history(tmp_path / "run" / "history.csv")] == [1, 2, 3]
 
 
 def test_the_whole_way_and_the_same_command_again(data, tmp_path, capsys):

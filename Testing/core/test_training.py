@@ -26,7 +26,8 @@ from model_core.history import History, Row, read_history
 from model_core.networks import NETWORKS
 from model_core.networks.blocks import OutputHead, SegmentationNetwork, convolution
 from model_core.training import TrainingSettings, TrainingStopped, prefetch, train, train_step
-from model_core.training_state import TrainingState
+from model_core.training_settings import network_settings
+from model_core.training_state import TrainingState, begin_training, reduced_precision
 from model_core.weights import load_weights
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -120,11 +121,30 @@ class TestSettings:
             ("schedule", "step"),
             ("validation_step", 33),
             ("precision", "float64"),
+            ("optimizer", "sgd"),
+            ("loss", "dice"),
+            ("gradient_clip", -1.0),
+            ("gradient_clip", math.inf),
         ],
     )
     def test_a_value_out_of_range_is_named_with_its_range(self, name, value):
         with pytest.raises(UserError, match=f"{value}.*expected"):
             TrainingSettings(**{name: value})
+
+    def test_what_depends_on_the_network_is_its_record_s_and_else_the_first_paper_s(self):
+        paper = {"window": 32, "batch": 5, "learning_rate": 1e-3, "weight_decay": 2e-6}
+        paper |= {"optimizer": "adam", "loss": "cross_entropy", "gradient_clip": 0.0}
+        fast = {"window": 64, "batch": 2, "learning_rate": 3e-3, "weight_decay": 1e-4}
+        fast |= {"optimizer": "adamw", "loss": "dice_and_cross_entropy", "gradient_clip": 5.0}
+        expected = {"nonlocal_unet": paper, "dual_aggregation": paper | {"learning_rate": 3.3e-3}, "fast_unet": fast}
+        for network, values in expected.items():
+            assert network_settings(network) == values
+            settings = TrainingSettings(network=network)
+            assert {name: getattr(settings, name) for name in values} == values
+        given = {"window": 40, "batch": 1, "weight_decay": 0.0, "optimizer": "adam", "gradient_clip": 0.0}
+        settings = TrainingSettings(network="fast_unet", **given)
+        assert {name: getattr(settings, name) for name in fast} == fast | given
+        assert network_settings("tiny") == paper  # which is no record
 
     def test_the_constant_rate_stays_and_the_rate_decay_takes_its_part_every_1000_iterations(self):
         assert TrainingSettings().learning_rate_at(149_999) == 1e-3
@@ -143,6 +163,36 @@ class TestSettings:
     def test_float16_without_cuda_is_refused(self, tmp_path):
         with pytest.raises(UserError, match="needs CUDA"):
             train(tiny_settings(precision="float16"), BandSampler(), tmp_path / "run")
+
+    def test_bfloat16_is_for_windows_of_32_and_more(self):
+        with pytest.raises(UserError, match=r"--window is 31; expected 32 or more with --precision bfloat16; change"):
+            TrainingSettings(precision="bfloat16", window=31)
+        assert TrainingSettings(precision="bfloat16", window=32).window == 32
+
+    def test_bfloat16_where_the_processor_does_not_compute_in_it_is_refused_before_anything_is_written(
+        self, tmp_path, monkeypatch
+    ):
+        monkeypatch.setattr("model_core.training_state.computes_in_bfloat16", lambda device: False)
+        settings = tiny_settings(precision="bfloat16", window=32)
+        with pytest.raises(UserError, match=r"bfloat16 and cpu does not compute in it; .*; leave out --precision"):
+            train(settings, BandSampler(32), tmp_path / "run")
+        assert not (tmp_path / "run").exists()
+
+    def test_what_is_computed_in_mixed_precision_and_where(self, monkeypatch):
+        monkeypatch.setattr("model_core.training_state.computes_in_bfloat16", lambda device: True)
+        cpu, cuda = torch.device("cpu"), torch.device("cuda")
+        types = {
+            (precision, device): reduced_precision(tiny_settings(precision=precision, window=32), device)
+            for precision, device in (
+                ("auto", cpu), ("float32", cpu), ("bfloat16", cpu),
+                ("auto", cuda), ("float32", cuda), ("float16", cuda), ("bfloat16", cuda),
+            )
+        }  # fmt: skip
+        assert types == {
+            ("auto", cpu): None, ("float32", cpu): None, ("bfloat16", cpu): torch.bfloat16,
+            ("auto", cuda): torch.float16, ("float32", cuda): None, ("float16", cuda): torch.float16,
+            ("bfloat16", cuda): torch.bfloat16,
+        }  # fmt: skip
 
     def test_a_window_that_the_network_cannot_halve_is_refused_before_anything_is_written(self, tmp_path):
         with pytest.raises(UserError, match=r"window is 18; tiny takes multiples of 4.*20"):
@@ -182,6 +232,73 @@ def test_the_step_and_the_running_average_are_those_worked_out_by_hand():
     assert float(averaged.module.calls) == 3  # buffers are copied, not averaged
     assert state.mean_loss() == pytest.approx(sum(losses) / 3, rel=1e-5)
     assert state.best_network is averaged.module
+
+
+class TwoParameters(SegmentationNetwork):
+    """Logits (a, b, 0, 0) in every voxel."""
+
+    window_multiple = 1
+
+    def __init__(self, name="two", in_channels=2, num_classes=4):
+        super().__init__(name, in_channels, num_classes)
+        self.a, self.b = (nn.Parameter(torch.tensor(value)) for value in (0.75, -1.5))
+
+    def forward(self, x):
+        logits = torch.stack([self.a, self.b, torch.zeros(()), torch.zeros(())])
+        return logits.view(1, 4, 1, 1, 1).expand(len(x), 4, *x.shape[2:])
+
+
+def gradients_by_hand(a, b):
+    """Of the cross entropy, where the label is 0 everywhere: probability minus truth."""
+    total = math.exp(a) + math.exp(b) + 2
+    return np.array([math.exp(a) / total - 1, math.exp(b) / total])
+
+
+ZEROS = np.zeros((1, 2, 4, 4, 4), np.float32), np.zeros((1, 4, 4, 4), np.uint8)
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "adamw"])
+def test_adam_adds_the_decay_to_the_gradient_and_adamw_shrinks_the_weights_themselves(optimizer, monkeypatch):
+    monkeypatch.setitem(NETWORKS, "two", TwoParameters)
+    rate, decay = 0.125, 0.25
+    settings = TrainingSettings(
+        network="two", optimizer=optimizer, learning_rate=rate, weight_decay=decay, device="cpu", precision="float32"
+    )
+    state, _ = begin_training(settings, None, None)
+    weights, mean, square = np.array([0.75, -1.5]), np.zeros(2), np.zeros(2)
+    for step in (1, 2, 3):
+        gradient = gradients_by_hand(*weights)
+        if optimizer == "adam":
+            gradient = gradient + decay * weights
+        else:
+            weights = weights - rate * decay * weights
+        mean, square = 0.9 * mean + 0.1 * gradient, 0.999 * square + 0.001 * gradient**2
+        weights = weights - rate * (mean / (1 - 0.9**step)) / (np.sqrt(square / (1 - 0.999**step)) + 1e-8)
+        train_step(state, settings, *ZEROS)
+    np.testing.assert_allclose([state.network.a.item(), state.network.b.item()], weights, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("clip", "acts"), [(0.0, False), (0.125, True), (50.0, False)])
+def test_the_gradients_are_shortened_together_to_the_norm_asked_for(clip, acts):
+    network = TwoParameters()
+    optimizer = torch.optim.SGD(network.parameters(), lr=1.0)
+    state = TrainingState(network, optimizer, None, torch.amp.GradScaler("cpu", enabled=False), torch.zeros(()))
+    gradient = gradients_by_hand(0.75, -1.5)
+    norm = math.hypot(*gradient)
+    assert norm > 0.3
+    train_step(state, TrainingSettings(learning_rate=0.5, gradient_clip=clip), *ZEROS)
+    step = np.array([0.75, -1.5]) - [network.a.item(), network.b.item()]
+    np.testing.assert_allclose(step, 0.5 * gradient * (clip / norm if acts else 1), rtol=1e-4)
+
+
+def test_the_loss_asked_for_is_what_is_made_small():
+    network = OneParameter()
+    optimizer = torch.optim.SGD(network.parameters(), lr=1.0)
+    state = TrainingState(network, optimizer, None, torch.amp.GradScaler("cpu", enabled=False), torch.zeros(()))
+    train_step(state, TrainingSettings(loss="dice_and_cross_entropy"), *ZEROS)
+    # A quarter for each class in 64 voxels of class 0: 16 of its 64 are found, 16 of each other class are wrong.
+    dice = ((2 * 16 + 1) / (16 + 64 + 1) + 3 * 1 / (16 + 1)) / 4
+    assert state.mean_loss() == pytest.approx(0.6 * (1 - dice) + 0.4 * math.log(4), rel=1e-5)
 
 
 def test_the_loss_falls_and_the_volume_is_segmented_on_a_problem_that_can_be_learned(tmp_path):
@@ -334,6 +451,38 @@ class TestResumption:
         with pytest.raises(UserError, match=r"training_data was .*'1', '2'.* and is .*'3'"):
             train(settings, BandSampler(), tmp_path, card={"training_data": {"subjects": ["3"]}}, resume=True)
 
+    def test_another_loss_or_optimiser_than_the_run_began_with_is_refused(self, tmp_path):
+        settings = tiny_settings(iterations=2)
+        train(settings, BandSampler(), tmp_path)
+        other = replace(settings, loss="dice_and_cross_entropy", optimizer="adamw", gradient_clip=1.0)
+        with pytest.raises(UserError) as refused:
+            train(other, BandSampler(), tmp_path, resume=True)
+        for difference in (
+            "--optimizer was 'adam' and is 'adamw'",
+            "--loss was 'cross_entropy' and is 'dice_and_cross_entropy'",
+            "--gradient-clip was 0.0 and is 1.0",
+        ):
+            assert difference in str(refused.value)
+
+    def test_a_run_from_before_there_was_a_choice_of_loss_and_optimiser_goes_on(self, tmp_path):
+        train(tiny_settings(iterations=6), BandSampler(), tmp_path / "old")
+        path = tmp_path / "old" / "settings.json"
+        content = json.loads(path.read_text())
+        for name in ("optimizer", "loss", "gradient_clip"):
+            del content["settings"][name]
+        path.write_text(json.dumps(content))
+        with pytest.raises(UserError, match="--optimizer was 'adam' and is 'adamw'"):
+            train(tiny_settings(optimizer="adamw"), BandSampler(), tmp_path / "old", resume=True)
+        resumed = train(tiny_settings(), BandSampler(), tmp_path / "old", resume=True)
+        assert_same_weights(resumed, train(tiny_settings(), BandSampler(), tmp_path / "unbroken"))
+
+    def test_a_run_with_adamw_clipping_and_dice_goes_on_as_if_unbroken(self, tmp_path):
+        settings = tiny_settings(optimizer="adamw", weight_decay=0.1, gradient_clip=0.5, loss="dice_and_cross_entropy")
+        unbroken = train(settings, BandSampler(), tmp_path / "unbroken")
+        calls = iter(range(1000))
+        train(settings, BandSampler(), tmp_path / "broken", should_stop=lambda: next(calls) == 7)
+        assert_same_weights(unbroken, train(settings, BandSampler(), tmp_path / "broken", resume=True))
+
     def test_a_finished_run_can_be_made_longer_at_a_constant_rate_only(self, tmp_path):
         train(tiny_settings(iterations=6), BandSampler(), tmp_path / "run")
         longer = train(tiny_settings(iterations=12), BandSampler(), tmp_path / "run", resume=True)
@@ -412,6 +561,19 @@ def test_without_tensorboard_the_run_says_how_to_get_it_and_goes_on(tmp_path, mo
     train(tiny_settings(iterations=1), BandSampler(), tmp_path)
     assert capsys.readouterr().err.count("pip install tensorboard") == 1
     assert not (tmp_path / "tensorboard").exists()
+
+
+@pytest.mark.skipif(
+    not torch.ops.mkldnn._is_mkldnn_bf16_supported(), reason="this processor does not compute in bfloat16"
+)
+def test_in_bfloat16_a_run_learns_validates_and_saves_weights_in_full(tmp_path):
+    settings = tiny_settings(iterations=30, window=32, precision="bfloat16", learning_rate=0.03, log_every=10)
+    pair = band_pair(32, np.random.default_rng(1))
+    weights = train(settings, BandSampler(32), tmp_path, validation_pairs=[pair])
+    rows = read_history(tmp_path / "history.csv")
+    assert rows[-1].loss < 0.7 * rows[0].loss
+    assert rows[-1].mean_dice > 0
+    assert all(tensor.dtype == torch.float32 for tensor in load_file(weights).values() if tensor.is_floating_point())
 
 
 @pytest.mark.gpu

@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from model_core.errors import UserError
 from model_core.networks import NETWORKS, build_network
+from model_core.networks.ensemble import Ensemble
 from model_core.weights import load_weights, save_weights
 
 
@@ -230,3 +231,108 @@ def test_weights_of_a_diverged_training_are_refused(saved, value):
     rewrite(saved, tensors=tensors)
     with pytest.raises(UserError, match=r"values in stem\.weight that are not finite numbers"):
         load_weights(saved)
+
+
+# ---- half precision ----
+
+
+def test_in_half_precision_a_file_takes_half_the_space_and_is_read_in_full(network, tmp_path):
+    sizes = {}
+    for half in (False, True):
+        save_weights(tmp_path / f"{half}.safetensors", network, {}, half=half)
+        sizes[half] = (tmp_path / f"{half}.safetensors").stat().st_size
+    assert sizes[True] == pytest.approx(sizes[False] / 2, rel=0.02)
+    stored = load_file(tmp_path / "True.safetensors")
+    loaded, card = load_weights(tmp_path / "True.safetensors")
+    assert card["stored_as"] == "float16"
+    assert load_weights(tmp_path / "False.safetensors")[1]["stored_as"] == "float32"
+    for name, tensor in network.state_dict().items():
+        found = loaded.state_dict()[name]
+        assert found.dtype == tensor.dtype, name
+        if tensor.is_floating_point():
+            assert stored[name].dtype == torch.float16, name
+            assert torch.equal(found, tensor.half().float()), name
+        else:
+            assert stored[name].dtype == tensor.dtype, name
+            assert torch.equal(found, tensor), name
+    assert not torch.equal(loaded.stem.weight, network.stem.weight)  # else equality would say little
+
+
+def test_saving_in_half_precision_leaves_the_network_as_it_was(network, tmp_path):
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    save_weights(tmp_path / "w.safetensors", network, {}, half=True)
+    for name, tensor in network.state_dict().items():
+        assert tensor.dtype == before[name].dtype
+        assert torch.equal(tensor, before[name])
+
+
+def test_a_file_in_half_precision_that_does_not_say_so_is_refused(network, tmp_path):
+    path = tmp_path / "w.safetensors"
+    save_weights(path, network, {}, half=True)
+    rewrite(path, card={"stored_as": "float32"})
+    with pytest.raises(UserError, match=r"float16 instead of .* float32"):
+        load_weights(path)
+
+
+# ---- several networks in one file ----
+
+
+@pytest.fixture
+def ensemble(tmp_path):
+    torch.manual_seed(0)
+    ensemble = Ensemble([build_network("model2") for _ in range(3)]).eval()
+    save_weights(tmp_path / "ensemble.safetensors", ensemble, {"seeds": [1, 2, 3]})
+    return ensemble, tmp_path / "ensemble.safetensors"
+
+
+def test_an_ensemble_comes_back_as_it_was(ensemble):
+    ensemble, path = ensemble
+    loaded, card = load_weights(path)
+    assert isinstance(loaded, Ensemble)
+    assert not loaded.training
+    assert (card["network"], card["members"], card["parameters"]) == ("model2", 3, 3 * 1_894_596)
+    x = torch.randn(1, 2, 8, 8, 8)
+    with torch.inference_mode():
+        assert torch.equal(loaded(x), ensemble(x))
+        for one, other in zip(loaded.members, ensemble.members, strict=True):
+            assert torch.equal(one(x), other(x))
+
+
+def test_an_ensemble_in_half_precision_comes_back_rounded(ensemble, tmp_path):
+    ensemble, _ = ensemble
+    save_weights(tmp_path / "half.safetensors", ensemble, {}, half=True)
+    loaded, _ = load_weights(tmp_path / "half.safetensors")
+    for one, other in zip(loaded.members, ensemble.members, strict=True):
+        assert torch.equal(one.stem.weight, other.stem.weight.half().float())
+
+
+def test_one_network_is_its_only_member(saved):
+    loaded, card = load_weights(saved)
+    assert card["members"] == 1
+    assert not isinstance(loaded, Ensemble)
+    rewrite(saved, card={"members": None})
+    with pytest.raises(UserError, match="names None members"):
+        load_weights(saved)
+
+
+def test_weights_from_before_there_were_ensembles_are_one_network(saved):
+    (key,) = metadata_of(saved)
+    card = json.loads(metadata_of(saved)[key])
+    del card["members"], card["stored_as"]
+    rewrite(saved, metadata={key: json.dumps(card)})
+    assert load_weights(saved)[0].name == "nonlocal_unet"
+
+
+@pytest.mark.parametrize("members", [0, -1, 17, 10**9, True, 2.0, "two"])
+def test_a_number_of_members_that_cannot_be_is_refused_before_any_is_built(ensemble, members, monkeypatch):
+    rewrite(ensemble[1], card={"members": members})
+    monkeypatch.setattr("model_core.weights.build_network", None)
+    with pytest.raises(UserError, match=f"names {members!r} members; 1 to 16 were expected"):
+        load_weights(ensemble[1])
+
+
+@pytest.mark.parametrize(("members", "difference"), [(1, r"lacks classify|lacks |has "), (2, "has mean"), (4, "lacks")])
+def test_another_number_of_members_than_the_file_holds_is_told_in_a_sentence(ensemble, members, difference):
+    rewrite(ensemble[1], card={"members": members})
+    with pytest.raises(UserError, match=rf"is not of the network model2 that it names: it ({difference})"):
+        load_weights(ensemble[1])

@@ -1,31 +1,16 @@
-"""The inference form of every network gives the training form's numbers, by the fast paths that it is made for."""
+"""The form of a network that is rewritten for inference: the training form's numbers, by the paths made for speed."""
 
 import pytest
 import torch
 from torch import nn
 from torch.profiler import ProfilerActivity, profile
+from trained_networks import trained
 
-from model_core.networks import NETWORKS, build_network
+from model_core.networks import NETWORKS
 from model_core.networks.fused import fused, has_fused_form
 from model_core.networks.fused_layers import Deconvolution, attend_scaled
 
 FLASH = "aten::_scaled_dot_product_flash_attention_for_cpu"
-
-
-def trained(name, seed=3):
-    """A network whose biases and batch norms are as far from their first values as a training leaves them."""
-    torch.manual_seed(seed)
-    network = build_network(name).eval()
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm3d):
-            module.running_mean.normal_()
-            module.running_var.uniform_(0.3, 2)
-            if module.affine:
-                nn.init.uniform_(module.weight, 0.5, 1.5)
-                nn.init.normal_(module.bias)
-        elif isinstance(module, nn.Conv3d | nn.ConvTranspose3d) and module.bias is not None:
-            nn.init.normal_(module.bias)
-    return network
 
 
 @pytest.mark.parametrize("name", NETWORKS)
