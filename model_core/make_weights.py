@@ -97,7 +97,7 @@ def finish(
     network, card = load_weights(weights)
     segmenter = Segmenter(network, window=window_of(weights, card, network), device=options.device)
     step = options.score_step or segmenter.default_step
-    score = partial(score_draws, segmenter, held_out, step=step, fingerprint=_fingerprint(weights))
+    score = partial(score_draws, segmenter, held_out, step=step, fingerprint=_of_all(trained))
     records = score(draws=options.draws, path=options.output / SCORES_FILE)
     card["held_out_scores"] = describe_scores(records, step, options.draws)
     if segmenter.form.optional_scans:
@@ -221,6 +221,11 @@ def _train(members: Sequence[Member], training: Sequence[Path]) -> list[Path]:
             weights = folder / WEIGHTS_FILE
         trained.append(weights)
     return trained
+
+
+def _of_all(weights: Sequence[Path]) -> str:
+    """Fingerprint of an ensemble: that of its members, whose files stay as they are when it is put together again."""
+    return hashlib.sha256("".join(map(_fingerprint, weights)).encode()).hexdigest()
 
 
 def _agreement_in_half(network: SegmentationNetwork, anatomy: Anatomy, options: argparse.Namespace) -> float:

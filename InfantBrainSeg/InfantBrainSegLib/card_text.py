@@ -10,11 +10,13 @@ from typing import Any
 from slicer.i18n import tr as _
 
 from .core_paths import make_core_importable
+from .step_text import describe_step
 
 make_core_importable()
 from model_core.tissues import TISSUES  # noqa: E402
 
 NETWORK_NAMES = {
+    "fast_unet": "Fast U-Net",
     "nonlocal_unet": "Non-local U-Net",
     "dual_aggregation": "Dual aggregation network",
     "cc_3d_fcn": "CC-3D-FCN",
@@ -57,8 +59,8 @@ def summarise_card(card: dict[str, Any]) -> str:
         return _("No scores of held-out subjects are stated.")
     listed = ", ".join(f"{name} {mean:.2f}" for name, mean in means.items())
     held_out = card["held_out_scores"]
-    return _("Dice: {listed}; {count} held-out subjects, step {step}").format(
-        listed=listed, count=len(held_out["scores"]), step=held_out.get("overlap_step")
+    return _("Dice: {listed}; {count} held-out subjects, {step}").format(
+        listed=listed, count=len(held_out["scores"]), step=describe_step(held_out.get("overlap_step"))
     )
 
 
@@ -87,9 +89,9 @@ def _scores(card: dict[str, Any]) -> str:
     held_out = card.get("held_out_scores")
     if means:
         listed = ", ".join(f"{name} {mean:.3f}" for name, mean in means.items())
-        step = held_out.get("overlap_step")
+        step = describe_step(held_out.get("overlap_step"))
         return _text(
-            _("Dice {listed} (mean of {count} held-out subjects, step {step})").format(
+            _("Dice {listed} (mean of {count} held-out subjects, {step})").format(
                 listed=listed, count=len(held_out["scores"]), step=step
             )
         )

@@ -18,6 +18,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from .errors import SegmentationError
+from .step_text import describe_step
 
 CANCEL_GRACE_MS = 1500  # the worker stops between two windows; after that its process is ended
 
@@ -61,7 +62,9 @@ class JobProgress:
         if not self.windows_total:
             return self.stage
         left = f", {self.seconds_left:.0f} s left" if self.seconds_left is not None else ""
-        return f"{self.stage}: {self.windows_done} of {self.windows_total} windows, step {self.stage_step}{left}"
+        return (
+            f"{self.stage}: {self.windows_done} of {self.windows_total} windows, {describe_step(self.stage_step)}{left}"
+        )
 
 
 @dataclass

@@ -23,6 +23,7 @@ from .worker_front import WorkerFront
 make_core_importable()
 from model_core.errors import UserError  # noqa: E402
 from model_core.model_card import DEFAULT_WEIGHTS, DEFAULT_WINDOW, read_card  # noqa: E402
+from model_core.windows import WHOLE_BRAIN  # noqa: E402
 from model_core.worker_messages import OLDEST_MONTHS  # noqa: E402
 
 STEP_WITH_GPU, STEP_WITHOUT_GPU = 8, 16
@@ -84,7 +85,8 @@ class SegmentationLogic:
         Args:
             t1Node, t2Node: vtkMRMLScalarVolumeNode of one head, skull-stripped (0 outside the brain) unless there is
                 a mask, or they are raw.
-            overlapStep: voxels between windows, 1 to the window's side (32); None takes 8 with a GPU, 16 without.
+            overlapStep: voxels between windows, 1 to the window's side; None takes what the weights are best at: the
+                whole brain at once, or for the published networks 8 with a GPU, 16 without.
             maskNode: brain mask.
             outputNode: vtkMRMLSegmentationNode to fill; None makes a new one.
             weights: a .safetensors file; None takes the weights that ship.
@@ -111,13 +113,12 @@ class SegmentationLogic:
         if problem:
             raise SegmentationError(problem)
         weights_path = Path(weights) if weights is not None else None
-        window = self.cardOf(weights_path).get("window", DEFAULT_WINDOW)
-        if overlapStep is not None and not _is_step(overlapStep, window):
+        card = self.cardOf(weights_path)
+        if overlapStep is not None and not is_step(overlapStep, card):
             raise SegmentationError(
                 _(
-                    "The overlap step is {step}; expected a whole number from 1 to the window's "
-                    "{window}; take 8 (as published), or 16 for a quicker result."
-                ).format(step=overlapStep, window=window)
+                    "The overlap step is {step}; expected a whole number from 1 to the window's {window}; take {better}."
+                ).format(step=overlapStep, window=card.get("window", DEFAULT_WINDOW), better=_better_step(card))
             )
         if ageMonths is not None and not _is_age(ageMonths):
             raise SegmentationError(
@@ -134,7 +135,7 @@ class SegmentationLogic:
                 mask=maskNode,
                 output=outputNode,
                 weights=weights_path,
-                step=int(overlapStep) if overlapStep is not None else self.defaultStep(device),
+                step=int(overlapStep) if overlapStep is not None else self.defaultStep(device, card),
                 device=device,
                 align_t2=alignT2,
                 bias_correction=biasCorrection,
@@ -194,8 +195,13 @@ class SegmentationLogic:
         self._ensure_packages()
         return self._submit(ScoringJob(self.worker, segmentation, reference, tableNode), None, onChanged)
 
-    def defaultStep(self, device: str = "auto") -> int:
-        """Return the overlap step that fits a device: 8 with a GPU, 16 without."""
+    def defaultStep(self, device: str = "auto", card: dict[str, Any] | None = None) -> int:
+        """Return the overlap step that fits weights (by default those that ship) and a device.
+
+        The whole brain at once for weights that take it; for others 8 with a GPU, 16 without.
+        """
+        if takes_whole_brain(self.cardOf(None) if card is None else card):
+            return WHOLE_BRAIN
         info = self.worker.info or {}
         name = info.get("default_device", "cpu") if device == "auto" else device
         return STEP_WITHOUT_GPU if name == "cpu" else STEP_WITH_GPU
@@ -256,8 +262,24 @@ class SegmentationLogic:
             dialog.deleteLater()
 
 
-def _is_step(value: Any, window: int) -> bool:
-    return isinstance(value, Integral) and not isinstance(value, bool) and 1 <= value <= window
+def takes_whole_brain(card: dict[str, Any]) -> bool:
+    """Return whether weights take the whole brain at once."""
+    return card.get("whole_brain") is True
+
+
+def is_step(value: Any, card: dict[str, Any]) -> bool:
+    """Return whether a value is an overlap step that weights can run with."""
+    if not isinstance(value, Integral) or isinstance(value, bool):
+        return False
+    window = card.get("window", DEFAULT_WINDOW)
+    is_whole = value == WHOLE_BRAIN and takes_whole_brain(card)
+    return is_whole or (isinstance(window, int) and 1 <= value <= window)
+
+
+def _better_step(card: dict[str, Any]) -> str:
+    if takes_whole_brain(card):
+        return _("none, for the whole brain at once")
+    return _("8 (as published), or 16 for a quicker result")
 
 
 def _is_age(value: Any) -> bool:

@@ -12,7 +12,7 @@ from .dependencies import missing_packages
 from .device_choice import DeviceChoice, WorkerChoice, device_title
 from .errors import SegmentationError
 from .jobs import JobState
-from .logic import DEFAULT_WINDOW, SegmentationLogic
+from .logic import DEFAULT_WINDOW, SegmentationLogic, is_step, takes_whole_brain
 from .model_choice import ModelChoice, resolve_weights
 from .node_choice import NodeChoice
 from .own_results import OwnResults
@@ -187,6 +187,7 @@ class Panel(VTKObservationMixin):
         self._steps.refresh(
             step=self._step(),
             window=self._window(),
+            whole_brain=takes_whole_brain(self._model.card),
             t1=None if parameters.raw and parameters.mask is None else parameters.t1,  # the brain is not known yet
             mask=parameters.mask,
             device_title=device_title(parameters.device, info),
@@ -271,7 +272,9 @@ class Panel(VTKObservationMixin):
         self.refresh()
 
     def _step(self) -> int:
-        return self.parameters.overlapStep or self.logic.defaultStep(self.parameters.device)
+        card = self._model.card
+        chosen = self.parameters.overlapStep
+        return chosen if is_step(chosen, card) else self.logic.defaultStep(self.parameters.device, card)
 
     def _window(self) -> int:
         window = self._model.card.get("window", DEFAULT_WINDOW)

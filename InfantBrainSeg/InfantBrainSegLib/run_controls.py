@@ -8,6 +8,7 @@ from slicer.i18n import tr as _
 
 from .jobs import JobProgress, JobState
 from .step_choice import format_seconds
+from .step_text import describe_step
 
 STAGES = {
     "starting": _("Starting the worker"),
@@ -62,8 +63,8 @@ class RunControls:
         ui.keepButton.setVisible(True)
         ui.keepButton.enabled = can_keep
         ui.keepButton.toolTip = (
-            _("Stop now and keep the map of step {step}, refined as far as the run has come.").format(
-                step=progress.step_reached
+            _("Stop now and keep the map of {step}, refined as far as the run has come.").format(
+                step=describe_step(progress.step_reached)
             )
             if can_keep
             else _("The first complete map is not there yet.")
@@ -79,8 +80,8 @@ class RunControls:
     def _sentence(progress: JobProgress) -> str:
         sentence = STAGES.get(progress.stage, progress.stage.capitalize())
         if progress.step_reached:
-            return _("{stage}; the views show the map of step {step}.").format(
-                stage=sentence, step=progress.step_reached
+            return _("{stage}; the views show the map of {step}.").format(
+                stage=sentence, step=describe_step(progress.step_reached)
             )
         return f"{sentence}…"
 
@@ -98,12 +99,12 @@ def describe_progress(progress: JobProgress) -> str:
 def describe_result(done: dict[str, Any]) -> str:
     """Return one line on a finished run: step, windows, time, device, from the worker's `done` event."""
     sentence = (
-        _("Done (stopped early): step {step}, {windows} windows in {time} on {device}.")
+        _("Done (stopped early): {step}, {windows} windows in {time} on {device}.")
         if done.get("stopped")
-        else _("Done: step {step}, {windows} windows in {time} on {device}.")
+        else _("Done: {step}, {windows} windows in {time} on {device}.")
     )
     return sentence.format(
-        step=done["step_reached"],
+        step=describe_step(done["step_reached"]),
         windows=f"{done['windows_done']:,}",
         time=format_seconds(done["seconds"]),
         device=done["device_title"],

@@ -13,6 +13,7 @@ from vtk.util import numpy_support
 
 from .core_paths import make_core_importable
 from .errors import SegmentationError
+from .step_text import describe_step
 from .tissue_colors import TERMINOLOGY, make_colors, tissue_colors
 
 make_core_importable()
@@ -76,7 +77,7 @@ class ResultDisplay:
             self._hide_old_result()
             self._show_t1()
         self._fill(self._live, label_map)
-        self._live.SetName(f"{self._t1.GetName()} segmentation (step {step}, running)")
+        self._live.SetName(f"{self._t1.GetName()} segmentation ({describe_step(step)}, running)")
 
     def finish(
         self, path: Path, step: int, *, label_map: bool = False, probabilities: dict[str, Path] | None = None

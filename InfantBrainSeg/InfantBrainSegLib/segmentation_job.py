@@ -16,6 +16,7 @@ from .scene_display import ResultDisplay
 from .scene_volumes import write_volume_node
 from .settings import Timings
 from .slice_views import place_looked_at
+from .step_choice import timed_as
 
 
 @dataclass(frozen=True)
@@ -181,7 +182,8 @@ class SegmentationJob(Job):
             for warning in event.get("warnings", [])
         ]
         if event["windows_done"] and event["seconds"] > 0:
-            Timings().record(event["device_title"], event["network"], event["seconds"] / event["windows_done"])
+            timed = timed_as(event["network"], event["step"])
+            Timings().record(event["device_title"], timed, event["seconds"] / event["windows_done"])
 
     def forget_nodes(self) -> None:
         """Hold no node of the scene any more."""

@@ -1,8 +1,9 @@
-"""The overlap step in the panel: four usual ones, any other one, and what each costs on this machine."""
+"""The overlap step in the panel: four usual ones of the network, any other one, and what each costs on this machine."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,9 +15,38 @@ from .settings import Timings
 
 make_core_importable()
 from model_core.grid_size import network_shape  # noqa: E402
-from model_core.windows import plan_windows  # noqa: E402
+from model_core.windows import WHOLE_BRAIN, plan_windows  # noqa: E402
 
-USUAL_STEPS = (4, 8, 16, 32)
+
+@dataclass(frozen=True)
+class UsualStep:
+    """A row of the table: an overlap step, its name, and what it is good for."""
+
+    step: int
+    title: str
+    toolTip: str
+
+
+def usual_steps(whole_brain: bool) -> tuple[UsualStep, ...]:
+    """Return the steps that are offered: those of a network that takes the whole brain at once, or the published."""
+    if whole_brain:
+        return (
+            UsualStep(WHOLE_BRAIN, _("Whole brain"), _("The whole brain at once: what this network is made for.")),
+            UsualStep(
+                64, _("64, least memory"), _("Windows of 64 voxels side by side, for computers with little memory.")
+            ),
+            UsualStep(32, _("32"), _("Windows of 64 voxels that overlap by half.")),
+            UsualStep(16, _("16, slowest"), _("Windows of 64 voxels that overlap by three quarters.")),
+        )
+    return (
+        UsualStep(4, _("4, finest"), _("Smoothest outlines, about eight times the time of step 8.")),
+        UsualStep(8, _("8, as published"), _("The setting of the published results.")),
+        UsualStep(16, _("16, quick"), _("Close to the published setting in an eighth of the time.")),
+        UsualStep(32, _("32, preview"), _("Windows side by side without overlap: a first look, with visible seams.")),
+    )
+
+
+ROWS = 4
 
 
 class StepChoice:
@@ -31,46 +61,53 @@ class StepChoice:
         self._ui, self._onChosen = ui, onChosen
         self._refreshing = False
         self._sizes: dict[tuple[Any, ...], tuple[int, ...]] = {}
-        for step in USUAL_STEPS:
-            self._button(step).connect("clicked()", self._chosen_by_button(step))
+        self._rows: tuple[UsualStep, ...] = usual_steps(whole_brain=False)
+        for row in range(ROWS):
+            self._button(row).connect("clicked()", self._chosen_by_button(row))
         ui.otherStepSpinBox.connect("valueChanged(int)", self._chosen_in_spin_box)
 
-    def refresh(self, *, step: int, window: int, t1: Any, mask: Any, device_title: str, network: str) -> None:
+    def refresh(
+        self, *, step: int, window: int, whole_brain: bool, t1: Any, mask: Any, device_title: str, network: str
+    ) -> None:
         """Show a step, and for all steps the windows of this brain and the time that they are measured to take.
 
         Args:
             step: the one in force.
             window: side of the network's windows.
+            whole_brain: whether the network takes the whole brain at once.
             t1, mask: the nodes chosen, or None.
             device_title, network: what the times depend on.
         """
+        self._rows = usual_steps(whole_brain)
         self._refreshing = True
         self._ui.otherStepSpinBox.maximum = window
-        for usual in USUAL_STEPS:
-            button = self._button(usual)
-            button.enabled = usual <= window
+        for row, usual in enumerate(self._rows):
+            button = self._button(row)
+            button.text, button.toolTip = usual.title, usual.toolTip
+            button.enabled = usual.step == WHOLE_BRAIN or usual.step <= window
             button.setAutoExclusive(False)  # or the last of exclusive buttons could not be unchecked
-            button.setChecked(usual == step)
+            button.setChecked(usual.step == step)
             button.setAutoExclusive(True)
-        self._ui.otherStepSpinBox.value = 0 if step in USUAL_STEPS else step
+        self._ui.otherStepSpinBox.value = 0 if step in [usual.step for usual in self._rows] else step
         self._refreshing = False
         shape = self._network_shape(t1, mask)
-        seconds = Timings().seconds_per_window(device_title, network)
-        for usual in USUAL_STEPS:
-            windows = count_windows(shape, window, usual) if shape is not None and usual <= window else None
-            self._label(usual, "Windows").text = f"{windows:,}" if windows else "–"
-            time = self._label(usual, "Time")
+        for row, usual in enumerate(self._rows):
+            fits = shape is not None and self._button(row).enabled
+            windows = count_windows(shape, window, usual.step) if fits else None
+            seconds = Timings().seconds_per_window(device_title, timed_as(network, usual.step))
+            self._label(row, "Windows").text = f"{windows:,}" if windows else "–"
+            time = self._label(row, "Time")
             time.text = format_seconds(windows * seconds) if windows and seconds else _("not measured yet")
 
-    def _button(self, step: int) -> Any:
-        return getattr(self._ui, f"step{step}RadioButton")
+    def _button(self, row: int) -> Any:
+        return getattr(self._ui, f"stepRow{row + 1}RadioButton")
 
-    def _label(self, step: int, what: str) -> Any:
-        return getattr(self._ui, f"step{step}{what}Label")
+    def _label(self, row: int, what: str) -> Any:
+        return getattr(self._ui, f"stepRow{row + 1}{what}Label")
 
-    def _chosen_by_button(self, step: int) -> Callable[[], None]:
+    def _chosen_by_button(self, row: int) -> Callable[[], None]:
         def chosen() -> None:
-            self._onChosen(step)
+            self._onChosen(self._rows[row].step)
 
         return chosen
 
@@ -108,7 +145,14 @@ def brain_shape(node: Any) -> tuple[int, ...] | None:
 
 def count_windows(shape: tuple[int, ...], window: int, step: int) -> int:
     """Return how many windows an overlap step takes; a volume smaller than a window is padded to one."""
+    if step == WHOLE_BRAIN:
+        return 1
     return len(plan_windows([max(side, window) for side in shape], window, step))
+
+
+def timed_as(network: str, step: int) -> str:
+    """Return the name under which the time of a window is kept: a whole brain takes longer than a window."""
+    return f"{network}, whole brain" if step == WHOLE_BRAIN else network
 
 
 def format_seconds(seconds: float) -> str:

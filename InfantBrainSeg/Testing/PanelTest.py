@@ -53,8 +53,8 @@ class PanelTest(OpenPanel, unittest.TestCase):
         assert (self.parameters.t1, self.parameters.t2) == (t1, t2)
         assert self.ui.t1Selector.currentNode() is t1
         # Its network grid has 125 x 156 x 108 voxels: 4 x 5 x 4 windows at step 32, 7 x 9 x 6 at step 16.
-        assert self.ui.step32WindowsLabel.text == "80"
-        assert self.ui.step16WindowsLabel.text == "378"
+        assert self.ui.stepRow4WindowsLabel.text == "80"
+        assert self.ui.stepRow3WindowsLabel.text == "378"
         assert self.ui.segmentButton.enabled
 
     def test_the_device_is_named_before_the_run(self):
@@ -70,7 +70,7 @@ class PanelTest(OpenPanel, unittest.TestCase):
         t1, t2 = add_pair()
         self.ui.t1Selector.setCurrentNode(t2)
         self.ui.t2Selector.setCurrentNode(t1)
-        self.ui.step4RadioButton.click()
+        self.ui.stepRow1RadioButton.click()
         self.ui.alignT2CheckBox.checked = True
         self.ui.biasCorrectionCheckBox.checked = True
         self.ui.rawCheckBox.checked = True
@@ -86,7 +86,7 @@ class PanelTest(OpenPanel, unittest.TestCase):
         assert parameters.createProbabilities
         self.ui.otherStepSpinBox.value = 12
         assert parameters.overlapStep == 12
-        assert not self.ui.step4RadioButton.checked
+        assert not self.ui.stepRow1RadioButton.checked
 
     def test_parameters_change_the_widgets(self):
         t1, t2 = add_pair()
@@ -99,7 +99,7 @@ class PanelTest(OpenPanel, unittest.TestCase):
         assert self.ui.maskSelector.currentNode() is mask
         assert self.ui.referenceSelector.currentNode() is reference
         assert self.ui.outputSelector.currentNode() is output
-        assert self.ui.step8RadioButton.checked
+        assert self.ui.stepRow2RadioButton.checked
         assert self.ui.alignT2CheckBox.checked
         assert self.ui.ageSpinBox.text == "8 months"
         self.parameters.ageMonths = -1

@@ -76,7 +76,7 @@ class SampleRunTest(OpenPanel, unittest.TestCase):
         assert node.GetName() == "Infant T1 segmentation"
         assert self.ui.statusLabel.text.startswith("Done: step 32, 80 windows in ")
         assert self.job.stepReached == STEP
-        assert self.ui.step32TimeLabel.text != "not measured yet"
+        assert self.ui.stepRow4TimeLabel.text != "not measured yet"
 
     def test_the_volumes_are_counted_voxels(self):
         counts = np.bincount(self.expected_labels.ravel())[1:]

@@ -295,14 +295,14 @@ def test_a_scan_of_zeros_is_a_missing_one():
 
 
 def test_no_scan_at_all_is_refused():
-    with pytest.raises(ValueError, match=r"t1 and t2 is missing; this network needs one scan"):
+    with pytest.raises(ValueError, match=r"t1 and t2 missing; expected one scan"):
         Segmenter(PlacedNetwork(), device="cpu").segment(None, None)
 
 
 @pytest.mark.parametrize(("missing", "name"), [(0, "t1"), (1, "t2")])
 def test_a_published_network_needs_both_scans(missing, name):
     pair = [None if number == missing else scan for number, scan in enumerate(scans_of(ellipsoid((9, 9, 9))))]
-    with pytest.raises(ValueError, match=f"{name} is missing; this network needs both scans"):
+    with pytest.raises(ValueError, match=f"{name} missing; expected both scans"):
         Segmenter(PublishedNetwork(), window=WINDOW, device="cpu").segment(*pair)
 
 

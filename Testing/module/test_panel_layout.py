@@ -13,9 +13,9 @@ FOR_OUR_PANEL = 720
 SECTIONS = ("inputs", "model", "settings", "advanced", "results")
 FIRST_RUN = (
     "t1Selector", "t2Selector", "maskSelector", "referenceSelector", "rawCheckBox", "alignT2CheckBox", "modelSelector",
-    "cardLabel", "step32RadioButton", "deviceComboBox", "segmentButton", "statusLabel", "resultsCollapsibleButton",
+    "cardLabel", "stepRow4RadioButton", "deviceComboBox", "segmentButton", "statusLabel", "resultsCollapsibleButton",
 )  # fmt: skip
-AFTER_IT = ("step8RadioButton", "segmentButton", "outputSelector", "show3DButton", "scoreTable", "warningsLabel",
+AFTER_IT = ("stepRow2RadioButton", "segmentButton", "outputSelector", "show3DButton", "scoreTable", "warningsLabel",
             "scoreLabel", "scoreButton", "disagreementCheckBox", "tableButton")  # fmt: skip
 
 
@@ -59,12 +59,18 @@ def test_the_bench_shows_as_much_of_a_panel_as_slicer(opened):
 def test_the_widgets_are_as_high_as_in_slicer(opened):
     ui, folded = opened.ui, section(opened, "advanced")
     settle(opened)
-    measured = {"t1Selector": 25, "modelSelector": 25, "detailsButton": 25, "rawCheckBox": 23, "step8RadioButton": 23}
+    measured = {
+        "t1Selector": 25,
+        "modelSelector": 25,
+        "detailsButton": 25,
+        "rawCheckBox": 23,
+        "stepRow2RadioButton": 23,
+    }
     assert {name: getattr(ui, name).height for name in measured} == measured
     assert ui.stepHeader.height == 17
     assert ui.t1Selector.geometry.y() == 28  # below the head of its section
     assert ui.t2Selector.geometry.y() - ui.t1Selector.geometry.y() == 29
-    assert ui.step16RadioButton.geometry.y() - ui.step8RadioButton.geometry.y() == 25
+    assert ui.stepRow3RadioButton.geometry.y() - ui.stepRow2RadioButton.geometry.y() == 25
     assert folded.height == 24
     folded.collapsed, folded.collapsedHeight = False, 14  # as it is unless the panel's file says otherwise
     folded.collapsed = True

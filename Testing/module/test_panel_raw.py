@@ -58,19 +58,19 @@ def opened(open_panel, pretend, label_file):
 
 def test_raw_scans_are_aligned_and_corrected_anyway_and_their_brain_is_not_known_yet(opened):
     ui = opened.ui
-    assert ui.step16WindowsLabel.text != "–"
+    assert ui.stepRow3WindowsLabel.text != "–"
     own = ui.alignT2CheckBox.toolTip
     ui.rawCheckBox.checked = True
     assert not ui.alignT2CheckBox.enabled
     assert not ui.biasCorrectionCheckBox.enabled
     assert "in any case" in ui.alignT2CheckBox.toolTip
     assert ui.maskSelector.noneDisplay == "None: HD-BET or SynthStrip finds the brain"
-    assert ui.step16WindowsLabel.text == "–"
+    assert ui.stepRow3WindowsLabel.text == "–"
     ui.rawCheckBox.checked = False
     assert ui.alignT2CheckBox.enabled
     assert ui.alignT2CheckBox.toolTip == own
     assert ui.maskSelector.noneDisplay == "None: the scans are skull-stripped"
-    assert ui.step16WindowsLabel.text != "–"
+    assert ui.stepRow3WindowsLabel.text != "–"
 
 
 def test_switch_and_age_reach_the_worker(opened):

@@ -59,7 +59,7 @@ def test_opening_the_panel_and_choosing_a_step_are_quick(bench, whole_brain):
     bench.meter.reset()
     bench.open_module("InfantBrainSeg")
     bench.pump(seconds=0.05)
-    for button in ("step4RadioButton", "step32RadioButton", "step8RadioButton"):
+    for button in ("stepRow1RadioButton", "stepRow4RadioButton", "stepRow2RadioButton"):
         getattr(whole_brain.ui, button).click()
         bench.pump(seconds=0.02)
     assert bench.meter.longest_seconds < LONGEST_CALL, bench.meter.longest_slot

@@ -29,10 +29,10 @@ def test_devices_are_listed_by_name_and_a_gpu_makes_step_8_the_usual_one(open_pa
     ]  # fmt: skip
     assert "NVIDIA Old, 2 GB: It is too old for this PyTorch." in box.toolTip
     assert "The driver is out of date; update it." in box.toolTip
-    assert opened.ui.step8RadioButton.checked
+    assert opened.ui.stepRow2RadioButton.checked
     box.currentIndex = 2
     assert opened.panel.parameters.device == "cpu"
-    assert opened.ui.step16RadioButton.checked
+    assert opened.ui.stepRow3RadioButton.checked
 
 
 def test_a_device_of_another_computer_stays_chosen_and_is_said_not_to_be_here(open_panel, pretend):
@@ -46,7 +46,7 @@ def test_the_expected_time_is_known_after_a_run(open_panel, pretend, label_file)
     opened = open_panel(pretend(segment=result_of(label_file)))
     opened.wait_until_ready()
     opened.add_pair()
-    assert opened.ui.step8TimeLabel.text == "not measured yet"
+    assert opened.ui.stepRow2TimeLabel.text == "not measured yet"
     assert opened.run().state.value == "done"
     # 24³ voxels of brain and the margin make one window at every step; each took 4 s / 8 windows.
     assert [getattr(opened.ui, f"step{step}TimeLabel").text for step in (4, 8, 16, 32)] == ["1 s"] * 4

@@ -189,7 +189,7 @@ class Segmenter:
         given = {name: check_scan(name, scan) for name, scan in (("t1", t1), ("t2", t2)) if scan is not None}
         if not given or (len(given) < 2 and not self.form.optional_scans):
             missing = " and ".join(name for name in ("t1", "t2") if name not in given)
-            raise ValueError(f"{missing} is missing; this network needs {'one scan' if not given else 'both scans'}")
+            raise ValueError(f"{missing} missing; expected {'one scan' if self.form.optional_scans else 'both scans'}")
         if len({scan.shape for scan in given.values()}) > 1:
             raise ValueError(f"t2 has shape {given['t2'].shape} and t1 has {given['t1'].shape}")
         empty = np.zeros_like(next(iter(given.values())))

@@ -60,8 +60,9 @@ class SyntheticSampler:
         if not anatomies:
             raise ValueError("anatomies is empty; at least one is expected")
         self.window, self.seed, self._workers = window, seed, workers
-        make_box = _standardised_box if form.standardised_over == "volume" else _plain_box
-        self._draw: Callable[..., tuple[np.ndarray, ...]] = draw_crops if form.placed else draw_windows
+        by_volume = form.standardised_over == "volume"
+        make_box = _standardised_box if by_volume else _plain_box
+        self._draw: Callable[..., tuple[np.ndarray, ...]] = draw_crops if by_volume else draw_windows
         series = partial(make_pair, list(anatomies), seed if pairs_seed is None else pairs_seed, shares=shares)
         self._make = lambda number: make_box(series(number), window)
         self._pool = ThreadPoolExecutor(workers, "pairs", initializer=torch.set_num_threads, initargs=(1,))
