@@ -11,7 +11,7 @@ from model_core.errors import UserError
 from model_core.windows import WHOLE_BRAIN
 
 CARD_KEY = "infantbrainseg_card"
-DEFAULT_WEIGHTS = Path(__file__).resolve().parents[1] / "Resources" / "weights" / "nonlocal_unet.safetensors"
+DEFAULT_WEIGHTS = Path(__file__).resolve().parents[1] / "Resources" / "weights" / "fast_unet.safetensors"
 DEFAULT_WINDOW = 32
 PUBLISHED_STEP = 8
 SET_RIGHT = "use weights saved by train.py, or the default weights under Resources"  # ends of error sentences

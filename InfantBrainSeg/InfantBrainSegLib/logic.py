@@ -117,7 +117,8 @@ class SegmentationLogic:
         if overlapStep is not None and not is_step(overlapStep, card):
             raise SegmentationError(
                 _(
-                    "The overlap step is {step}; expected a whole number from 1 to the window's {window}; take {better}."
+                    "The overlap step is {step}; expected a whole number from 1 to the window's {window}; "
+                    "take {better}."
                 ).format(step=overlapStep, window=card.get("window", DEFAULT_WINDOW), better=_better_step(card))
             )
         if ageMonths is not None and not _is_age(ageMonths):

@@ -45,8 +45,7 @@ class ModelChoice:
         self.problem = ""
         for path in sorted(weights_folder().glob("*.safetensors"), key=lambda path: path.name != DEFAULT_WEIGHTS.name):
             is_default = path.name == DEFAULT_WEIGHTS.name
-            title = _("{network} (default)").format(network=self._title(path)) if is_default else self._title(path)
-            ui.modelSelector.addItem(title, "" if is_default else path.name)
+            ui.modelSelector.addItem(self._title(path), "" if is_default else path.name)
         ui.modelSelector.addItem(_("Weights file…"), FROM_FILE)
         ui.modelSelector.connect("currentIndexChanged(int)", self._selected)
         ui.weightsPathLineEdit.connect("currentPathChanged(QString)", self._path_changed)
@@ -76,7 +75,11 @@ class ModelChoice:
             name = self._logic.cardOf(path).get("network", path.stem)
         except SegmentationError:
             return path.stem
-        return NETWORK_NAMES.get(name, name)
+        shipped = {
+            "fast_unet": _("Fast (whole brain, seconds)"),
+            "nonlocal_unet": _("Non-local U-Net (as published, minutes)"),
+        }
+        return shipped.get(name) or NETWORK_NAMES.get(name, name)
 
     def _show_path(self, on: bool) -> None:
         self._ui.weightsLabel.setVisible(on)

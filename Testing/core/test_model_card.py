@@ -41,7 +41,7 @@ def test_the_card_is_that_of_the_weights(saved):
 
 
 def test_the_default_weights_have_one():
-    assert read_card(DEFAULT_WEIGHTS)["network"] == "nonlocal_unet"
+    assert read_card(DEFAULT_WEIGHTS)["network"] == "fast_unet"
 
 
 def test_a_missing_file_and_a_folder_are_told_apart(tmp_path):

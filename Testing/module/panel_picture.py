@@ -1,6 +1,6 @@
 """Segments the sample subject in the panel; run by `make panel` through Testing.slicer_bench.run_panel.
 
-Environment: STEP, the overlap step (16 unless given).
+Environment: STEP, the overlap step (what the weights are best at unless given).
 """
 
 import os
@@ -24,4 +24,4 @@ def segment_sample(step: int) -> None:
     panel.ui.show3DButton.click()
 
 
-segment_sample(int(os.environ.get("STEP") or 16))
+segment_sample(int(os.environ.get("STEP") or 0))

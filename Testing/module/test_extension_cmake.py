@@ -64,7 +64,7 @@ def test_every_file_that_the_extension_needs_is_packaged_and_no_other(extension)
         for folder in ("weights", "SampleSubject")
         for name in files(REPOSITORY / "Resources" / folder)
     }
-    documents = {"LICENSE", "Resources/README.md", "Resources/WEIGHTS.md"}
+    documents = {"LICENSE", "Resources/README.md", "Resources/WEIGHTS.md", "Resources/WEIGHTS-nonlocal_unet.md"}
     assert "InfantBrainSeg.py" in module
     assert files(extension.modules) == module | module_resources | core | weights_and_sample | documents
 
@@ -161,5 +161,5 @@ def test_the_repository_is_small_enough_for_slicers_index():
         if path.is_file()
         and not any(fnmatch(part, entry) for part in path.relative_to(REPOSITORY).parts for entry in ignored)
     }
-    assert REPOSITORY / "Resources/weights/nonlocal_unet.safetensors" in sizes
+    assert REPOSITORY / "Resources/weights/fast_unet.safetensors" in sizes
     assert sum(sizes.values()) < LARGEST_REPOSITORY
