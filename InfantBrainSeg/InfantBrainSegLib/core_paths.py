@@ -45,7 +45,7 @@ def sample_folder() -> Path:
 
 
 def reference_segmentation() -> Path:
-    """Return the sample subject's labels as a segmentation file."""
+    """Return the sample subject's labels as a segmentation file, voxel by voxel those of its labels.nii.gz."""
     return _MODULE_FOLDER / "Resources" / "SampleData" / "reference.seg.nrrd"
 
 

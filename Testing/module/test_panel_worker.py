@@ -8,7 +8,7 @@ import time
 
 import numpy as np
 import pytest
-from pretend_worker import DONE, progress, result_of
+from pretend_worker import DONE, map_of, progress, result_of
 
 pytest.importorskip("slicer_core", reason="the bench's packages are missing: pip install -e .[bench]")
 
@@ -125,6 +125,25 @@ def test_a_crash_in_mid_run_leaves_the_scene_as_it_was_and_the_next_run_works(op
     assert not folder.exists()
     pretend(segment=result_of(label_file))
     assert opened.run().state.value == "done"
+
+
+def test_closing_the_scene_in_mid_run_lets_go_of_every_node_at_once(open_panel, pretend, label_file, slicer):
+    opened = open_panel(pretend(segment=[progress(), *map_of(32, label_file), {"sleep": 60}]))
+    opened.wait_until_ready()
+    gone = []
+
+    def watch(*nodes):
+        for node in nodes:
+            node.AddObserver("DeleteEvent", lambda *_: gone.append(None))
+
+    watch(*opened.add_pair())
+    opened.ui.segmentButton.click()
+    job = opened.panel.job
+    opened.wait(lambda: job.segmentationNode is not None)
+    watch(job.segmentationNode)
+    opened.bench.close_scene()
+    assert len(gone) == 3
+    assert job.state.value == "stopping"
 
 
 def test_the_last_words_of_an_earlier_request_are_not_given_as_the_reason_of_a_crash(open_panel, pretend, slicer):
