@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from textwrap import shorten
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -19,6 +20,7 @@ from model_core.training_state import TrainingState
 from model_core.volumes import replace_when_complete
 
 FORMAT = 1
+LONGEST_REASON = 300  # characters of torch's own words, whose first line names no key
 
 
 def save_checkpoint(path: str | Path, state: TrainingState) -> None:
@@ -59,7 +61,7 @@ def load_checkpoint(path: str | Path, state: TrainingState) -> None:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
         _restore(state, record, tensors)
     except (SafetensorError, KeyError, ValueError, TypeError, RuntimeError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = shorten(str(error), LONGEST_REASON, placeholder=" …") if str(error) else type(error).__name__
         raise UserError(
             f"{path} cannot be continued ({reason}); expected the checkpoint that this run wrote; restore the file "
             "from a backup, or start again in another --output."

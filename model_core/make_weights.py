@@ -101,10 +101,10 @@ def finish(
     records = score(draws=options.draws, path=options.output / SCORES_FILE)
     card["held_out_scores"] = describe_scores(records, step, options.draws)
     if segmenter.form.optional_scans:
-        card["one_scan_scores"] = {
-            scan: summarise(score(draws=1, path=options.output / f"scores-{scan}.json", given=(scan,)))["all"]
-            for scan in BOTH_SCANS
-        }
+        by_given = {"both": records[: len(held_out)]}  # the first draw of each
+        for scan in BOTH_SCANS:
+            by_given[scan] = score(draws=1, path=options.output / f"scores-{scan}.json", given=(scan,))
+        card["one_scan_scores"] = {given: summarise(scored)["all"] for given, scored in by_given.items()}
     save_weights(weights, network, card, half=half)
     with replace_when_complete(options.output / CARD_FILE) as temporary:
         temporary.write_text(describe_card(load_weights(weights)[1]), encoding="utf-8")

@@ -69,9 +69,8 @@ def check_step(card: dict[str, Any], step: int) -> None:
     window, whole_brain = card.get("window", DEFAULT_WINDOW), card.get("whole_brain") is True
     if (step == WHOLE_BRAIN and whole_brain) or not isinstance(window, int) or 1 <= step <= window:
         return
-    better = (
-        "the whole brain at once (whole)" if whole_brain else f"{PUBLISHED_STEP}, as published, or 16 to be quicker"
-    )
+    quarter, half = max(window // 4, 1), max(window // 2, 1)  # 8, as published, and 16 with windows of 32
+    better = "the whole brain at once (whole)" if whole_brain else f"{quarter}, or {half} for a quicker result"
     found = "the whole brain" if step == WHOLE_BRAIN else f"{step} voxels"
     raise UserError(
         f"The overlap step is {found}; a whole number from 1 to the window's side of {window} was expected with "

@@ -36,7 +36,7 @@ def check_one_scan(t1: Volume | None, t2: Volume | None, weights: Path, card: di
 
 def _cost(card: dict[str, Any], given: str) -> str:
     """What the missing scan costs, as far as the card says it."""
-    alone, both = card.get("one_scan_scores", {}).get(given.lower()), card.get("held_out_scores", {}).get("mean")
+    alone, both = (card.get("one_scan_scores", {}).get(name) for name in (given.lower(), "both"))
     if not alone or not both:
         return "expected T1 and T2, without which the result is worse"
     means = [sum(scores[tissue.key]["dice"] for tissue in TISSUES) / len(TISSUES) for scores in (alone, both)]

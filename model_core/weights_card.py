@@ -36,6 +36,8 @@ def describe_card(card: dict[str, Any]) -> str:
         parts += ["## Held-out scores", _scores(card["held_out_scores"])]
     if "one_scan_scores" in card:
         parts += ["### With one scan alone", _one_scan_scores(card["one_scan_scores"])]
+    if "comparison" in card:
+        parts += ["### Beside others", _comparison(card["comparison"])]
     if "real_scans" in card:
         parts += ["## On real scans", *card["real_scans"]]
     return "\n\n".join(parts) + "\n"
@@ -90,6 +92,7 @@ def _recipe(card: dict[str, Any]) -> str:
         [
             f"`python model_core/make_weights.py`, {whole}, {card['training_hours']:.1f} hours.",
             table(head, rows),
+            *([recipe["note"]] if "note" in recipe else []),
             *_beginning(card["started_from"]),
         ]
     )
@@ -141,11 +144,19 @@ def _scores(scores: dict[str, Any]) -> str:
 
 def _one_scan_scores(scores: dict[str, Any]) -> str:
     rows = [
-        (f"{given.upper()} alone", *(_mean_and_deviation(tissues[tissue.key], "dice", 3) for tissue in TISSUES))
+        (
+            "T1 and T2" if given == "both" else f"{given.upper()} alone",
+            *(_mean_and_deviation(tissues[tissue.key], "dice", 3) for tissue in TISSUES),
+        )
         for given, tissues in scores.items()
     ]
     head = ("given", *(f"Dice {tissue.name}" for tissue in TISSUES))
     return "The same anatomies, one draw of each; mean ± standard deviation over them.\n\n" + table(head, rows)
+
+
+def _comparison(comparison: dict[str, Any]) -> str:
+    rows = [(name, *(f"{dice:.3f}" for dice in scores)) for name, *scores in comparison["rows"]]
+    return f"{comparison['data']}\n\n" + table(("", *(f"Dice {tissue.name}" for tissue in TISSUES)), rows)
 
 
 def _mean_and_deviation(figures: dict[str, Any], key: str, digits: int) -> str:

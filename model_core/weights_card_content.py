@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from model_core.held_out_scores import SEED, summarise
+from model_core.networks import build_network
 from model_core.training_settings import TrainingSettings
 from model_core.weights_recipe import ANATOMIES_LICENCE, ANATOMIES_SOURCE, HELD_OUT, SHARES
 
@@ -52,9 +53,10 @@ def make_card(
         {"member": number} | stage for number, card in enumerate(cards, start=1) for stage in stages_behind(card)
     ]
     network = members[0].stages[-1].network
+    form = build_network(network).input_form
     return {
         "title": f"Weights of {network}, trained on synthetic six-month pairs",
-        "window": members[0].stages[-1].window,
+        "window": form.window if form.whole_brain else members[0].stages[-1].window,
         "training_data": training_data(anatomies),
         "recipe": {"scale": scale, "stages": history},
         "seed": members[0].stages[0].seed,

@@ -59,9 +59,11 @@ def summarise_card(card: dict[str, Any]) -> str:
         return _("No scores of held-out subjects are stated.")
     listed = ", ".join(f"{name} {mean:.2f}" for name, mean in means.items())
     held_out = card["held_out_scores"]
-    return _("Dice: {listed}; {count} held-out subjects, {step}").format(
-        listed=listed, count=len(held_out["scores"]), step=describe_step(held_out.get("overlap_step"))
-    )
+    is_synthetic = str(held_out.get("data", "")).lower().startswith("synthetic")
+    told = _("Dice: {listed}; {count} held-out subjects")
+    if is_synthetic:
+        told = _("Dice: {listed}; {count} held-out synthetic brains")
+    return told.format(listed=listed, count=len(held_out["scores"]))
 
 
 def _text(value: Any) -> str:

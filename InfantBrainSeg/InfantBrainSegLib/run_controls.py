@@ -8,7 +8,7 @@ from slicer.i18n import tr as _
 
 from .jobs import JobProgress, JobState
 from .step_choice import format_seconds
-from .step_text import describe_step
+from .step_text import WHOLE_BRAIN, describe_step
 
 STAGES = {
     "starting": _("Starting the worker"),
@@ -98,6 +98,11 @@ def describe_progress(progress: JobProgress) -> str:
 
 def describe_result(done: dict[str, Any]) -> str:
     """Return one line on a finished run: step, windows, time, device, from the worker's `done` event."""
+    if done["step_reached"] == WHOLE_BRAIN:
+        told = _("Done: {step} in {time} on {device}.")
+        return told.format(
+            step=describe_step(WHOLE_BRAIN), time=format_seconds(done["seconds"]), device=done["device_title"]
+        )
     sentence = (
         _("Done (stopped early): {step}, {windows} windows in {time} on {device}.")
         if done.get("stopped")

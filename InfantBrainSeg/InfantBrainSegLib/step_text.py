@@ -12,4 +12,4 @@ from model_core.windows import WHOLE_BRAIN  # noqa: E402
 
 def describe_step(step: int) -> str:
     """Return "step 16", or that the whole brain was one window."""
-    return _("whole brain at once") if step == WHOLE_BRAIN else _("step {step}").format(step=step)
+    return _("whole brain") if step == WHOLE_BRAIN else _("step {step}").format(step=step)

@@ -6,6 +6,7 @@ import numpy as np
 import slicer
 from infant_brain_helpers import (
     BAR,
+    PUBLISHED_WEIGHTS,
     OpenPanel,
     add_label_map,
     add_pair,
@@ -57,10 +58,18 @@ class ConsoleTest(OpenPanel, unittest.TestCase):
         assert np.isclose(table.GetTable().GetColumnByName("Dice").GetValue(1), gray)
 
     def test_start_segmentation_returns_at_once_and_reports_progress(self):
+        from InfantBrainSegLib.core_paths import weights_folder
+
         progress, states = [], []
         t1, t2 = add_pair(BAR)
         job = self.start(
-            t1, t2, 8, onProgress=progress.append, onChanged=lambda job: states.append(job.state.value), showMaps=False
+            t1,
+            t2,
+            8,
+            weights=weights_folder() / PUBLISHED_WEIGHTS,
+            onProgress=progress.append,
+            onChanged=lambda job: states.append(job.state.value),
+            showMaps=False,
         )
         assert not job.isFinished
         assert slicer.util.getNodesByClass("vtkMRMLSegmentationNode") == []
@@ -154,8 +163,8 @@ class ConsoleTest(OpenPanel, unittest.TestCase):
     def test_a_wrong_overlap_step_is_refused(self):
         pair = add_pair()
         before = scene_state()
-        for step in (0, 33, -8, True, 8.5, "8"):
-            with refuses(f"The overlap step is {step}", "from 1 to the window's 32"):
+        for step in (0, 65, -8, True, 8.5, "8"):
+            with refuses(f"The overlap step is {step}", "from 1 to the window's 64"):
                 self.logic.startSegmentation(*pair, overlapStep=step)
         assert scene_state() == before
 

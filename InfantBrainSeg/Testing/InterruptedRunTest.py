@@ -7,6 +7,7 @@ import slicer
 from infant_brain_helpers import (
     BAR,
     LONG_BAR,
+    PUBLISHED_WEIGHTS,
     OpenPanel,
     add_label_map,
     add_pair,
@@ -29,7 +30,7 @@ class InterruptedRunTest(OpenPanel, unittest.TestCase):
 
     def add_long_bar(self):
         self.t1, self.t2 = add_pair(LONG_BAR)
-        self.choose(self.t1, self.t2, overlapStep=1)
+        self.choose(self.t1, self.t2, overlapStep=1, weightsFile=PUBLISHED_WEIGHTS)
         self.before = scene_state()
 
     def start_into_a_segmentation_of_the_users(self, size, step):
@@ -43,7 +44,7 @@ class InterruptedRunTest(OpenPanel, unittest.TestCase):
 
     def test_maps_appear_and_sharpen_while_it_runs(self):
         t1, t2 = add_pair(BAR)
-        self.choose(t1, t2, overlapStep=8)
+        self.choose(t1, t2, overlapStep=8, weightsFile=PUBLISHED_WEIGHTS)
         self.ui.segmentButton.click()
         job, seen = self.panel.job, []
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import slicer
 from infant_brain_helpers import (
+    PUBLISHED_WEIGHTS,
     OpenPanel,
     add_label_map,
     add_pair,
@@ -52,9 +53,12 @@ class PanelTest(OpenPanel, unittest.TestCase):
         slicer.app.processEvents()
         assert (self.parameters.t1, self.parameters.t2) == (t1, t2)
         assert self.ui.t1Selector.currentNode() is t1
-        # Its network grid has 125 x 156 x 108 voxels: 4 x 5 x 4 windows at step 32, 7 x 9 x 6 at step 16.
-        assert self.ui.stepRow4WindowsLabel.text == "80"
-        assert self.ui.stepRow3WindowsLabel.text == "378"
+        # Its network grid has 132 x 160 x 125 voxels: 3 x 3 x 2 windows of 64 at step 64, 4 x 4 x 3 at step 32.
+        rows = (self.ui.stepRow1WindowsLabel, self.ui.stepRow2WindowsLabel, self.ui.stepRow3WindowsLabel)
+        assert [row.text for row in rows] == ["1", "18", "48"]
+        self.parameters.weightsFile = PUBLISHED_WEIGHTS
+        # Windows of 32: 5 x 5 x 4 at step 32.
+        assert self.ui.stepRow4WindowsLabel.text == "100"
         assert self.ui.segmentButton.enabled
 
     def test_the_device_is_named_before_the_run(self):
@@ -70,7 +74,7 @@ class PanelTest(OpenPanel, unittest.TestCase):
         t1, t2 = add_pair()
         self.ui.t1Selector.setCurrentNode(t2)
         self.ui.t2Selector.setCurrentNode(t1)
-        self.ui.stepRow1RadioButton.click()
+        self.ui.stepRow2RadioButton.click()
         self.ui.alignT2CheckBox.checked = True
         self.ui.biasCorrectionCheckBox.checked = True
         self.ui.rawCheckBox.checked = True
@@ -78,7 +82,7 @@ class PanelTest(OpenPanel, unittest.TestCase):
         self.ui.labelMapCheckBox.checked = True
         self.ui.probabilitiesCheckBox.checked = True
         parameters = self.parameters
-        assert (parameters.t1, parameters.t2, parameters.overlapStep) == (t2, t1, 4)
+        assert (parameters.t1, parameters.t2, parameters.overlapStep) == (t2, t1, 64)
         assert parameters.alignT2
         assert parameters.biasCorrection
         assert (parameters.raw, parameters.ageMonths) == (True, 7)
@@ -86,14 +90,14 @@ class PanelTest(OpenPanel, unittest.TestCase):
         assert parameters.createProbabilities
         self.ui.otherStepSpinBox.value = 12
         assert parameters.overlapStep == 12
-        assert not self.ui.stepRow1RadioButton.checked
+        assert not self.ui.stepRow2RadioButton.checked
 
     def test_parameters_change_the_widgets(self):
         t1, t2 = add_pair()
         reference = add_label_map(*crop_labels())
         output = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "Output")
         mask = add_label_map(*crop_labels(), name="Mask")
-        self.choose(t1, t2, mask=mask, reference=reference, output=output, overlapStep=8, alignT2=True, ageMonths=8)
+        self.choose(t1, t2, mask=mask, reference=reference, output=output, overlapStep=64, alignT2=True, ageMonths=8)
         assert self.ui.t1Selector.currentNode() is t1
         assert self.ui.t2Selector.currentNode() is t2
         assert self.ui.maskSelector.currentNode() is mask
@@ -131,7 +135,7 @@ class PanelTest(OpenPanel, unittest.TestCase):
     def test_the_card_of_the_default_weights_is_readable(self):
         assert self.ui.cardLabel.text.startswith("Dice: CSF 0.")
         card = self.ui.cardBrowser.toPlainText()
-        for part in ("Network: Non-local U-Net", "Training data:", "Licence", "Scores:", "Limits:"):
+        for part in ("Network: Fast U-Net", "Training data:", "Licence", "Scores:", "Limits:"):
             assert part in card
 
 

@@ -10,7 +10,7 @@ import SimpleITK as sitk
 import slicer
 from infant_brain_helpers import OpenPanel, labels_of, run_core, wait_until
 
-STEP = 32
+WHOLE_BRAIN = 256  # stands for the overlap step where the whole brain is one window
 CATEGORY = "SCT^123037004^Anatomical Structure"
 TISSUES = (  # name, type code, red, green, blue, as Slicer's users know them
     ("CSF", "SCT^280371009^Brain cerebrospinal fluid pathway", (85, 188, 255)),
@@ -32,7 +32,7 @@ class SampleRunTest(OpenPanel, unittest.TestCase):
         opened = cls("show_panel")
         opened.show_panel()
         cls.t1, cls.t2, cls.reference = load_sample()
-        opened.choose(cls.t1, cls.t2, reference=cls.reference, overlapStep=STEP, device="cpu")
+        opened.choose(cls.t1, cls.t2, reference=cls.reference, device="cpu")
         cls.job = opened.run_to_the_end()
         wait_until(lambda: opened.panel.scoringJob is not None and opened.panel.scoringJob.isFinished, "it is scored")
         cls.scoring = opened.panel.scoringJob
@@ -40,7 +40,7 @@ class SampleRunTest(OpenPanel, unittest.TestCase):
         with tempfile.TemporaryDirectory() as folder:
             labels, scores = Path(folder) / "labels.nii.gz", Path(folder) / "scores.json"
             scans = ("--t1", sample / "T1.nii.gz", "--t2", sample / "T2.nii.gz")
-            run_core("segment.py", *scans, "--step", STEP, "--device", "cpu", "--output", labels)
+            run_core("segment.py", *scans, "--step", "whole", "--device", "cpu", "--output", labels)
             cls.expected_labels = sitk.GetArrayFromImage(sitk.ReadImage(str(labels)))
             files = ("--prediction", labels, "--reference", sample / "labels.nii.gz")
             run_core("evaluate.py", *files, "--json", scores)
@@ -74,9 +74,9 @@ class SampleRunTest(OpenPanel, unittest.TestCase):
         node = self.job.segmentationNode
         assert self.parameters.output is node
         assert node.GetName() == "Infant T1 segmentation"
-        assert self.ui.statusLabel.text.startswith("Done: step 32, 80 windows in ")
-        assert self.job.stepReached == STEP
-        assert self.ui.stepRow4TimeLabel.text != "not measured yet"
+        assert self.ui.statusLabel.text.startswith("Done: whole brain in ")
+        assert self.job.stepReached == WHOLE_BRAIN
+        assert self.ui.stepRow1TimeLabel.text != "not measured yet"
 
     def test_the_volumes_are_counted_voxels(self):
         counts = np.bincount(self.expected_labels.ravel())[1:]

@@ -16,6 +16,7 @@ import slicer
 import vtk
 
 MODULE = "InfantBrainSeg"
+PUBLISHED_WEIGHTS = "nonlocal_unet.safetensors"  # many windows: time enough to look at a run in progress
 RIM = 4  # voxels of zeros around a crop, so that it counts as skull-stripped
 ONE_WINDOW = (24, 24, 24)  # voxels of brain; with the network's margin a single window
 BAR = (48, 24, 24)  # 2, 3 and 4 windows at the steps 32, 16 and 8

@@ -9,7 +9,7 @@ from torch import nn
 from trained_networks import trained, unsettle
 
 from model_core.networks import build_network
-from model_core.networks.ensemble import Ensemble, MeanOfMembers
+from model_core.networks.ensemble import Ensemble, MeanOfMembers, WithMirrored
 from model_core.networks.fast_unet import FastUNet, coordinates, depth_to_space, space_to_depth
 from model_core.networks.fused import fused
 from model_core.networks.input_form import InputForm, form_of
@@ -270,3 +270,15 @@ def test_members_that_are_sure_of_different_classes_leave_finite_logits():
 def test_members_of_different_kinds_are_refused(name, channels):
     with pytest.raises(ValueError, match=f"the members are model2, {name}; expected one kind"):
         Ensemble([build_network("model2"), build_network(name, **channels)])
+
+
+def test_a_second_look_at_the_mirrored_brain_is_averaged_and_makes_the_answer_symmetric():
+    network = trained("fast_unet")
+    x, place = torch.randn(1, 2, 16, 24, 8), torch.tensor([[[-0.8, 0.3], [-1.0, 0.5], [-0.2, 1.0]]])
+    turned = torch.tensor([[[-0.3, 0.8], [-1.0, 0.5], [-0.2, 1.0]]])
+    with torch.inference_mode():
+        twice = WithMirrored(network)
+        found = twice(x, place).softmax(1)
+        mirrored = network(x.flip(2), turned).softmax(1).flip(2)
+        torch.testing.assert_close(found, (network(x, place).softmax(1) + mirrored) / 2, atol=1e-6, rtol=1e-5)
+        torch.testing.assert_close(twice(x.flip(2), turned).softmax(1).flip(2), found, atol=1e-6, rtol=1e-5)

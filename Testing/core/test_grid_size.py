@@ -47,4 +47,4 @@ def test_what_a_panel_imports_needs_neither_torch_nor_nibabel():
         "print(model_core.model_card.read_card(model_core.model_card.DEFAULT_WEIGHTS)['network'])\n"
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=REPOSITORY, capture_output=True, text=True, check=False)
-    assert (done.stdout, done.stderr) == ("nonlocal_unet\n", "")
+    assert (done.stdout, done.stderr) == ("fast_unet\n", "")

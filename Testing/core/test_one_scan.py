@@ -28,7 +28,7 @@ def case(tmp_path_factory):
         write_volume(folder / f"{name}.nii.gz", scan.array, affine)
     tissue = {"csf": {"dice": 0.9}, "gm": {"dice": 0.8}, "wm": {"dice": 0.7}}
     poorer = {"csf": {"dice": 0.6}, "gm": {"dice": 0.6}, "wm": {"dice": 0.6}}
-    card = {"held_out_scores": {"mean": tissue}, "one_scan_scores": {"t1": poorer}}
+    card = {"one_scan_scores": {"both": tissue, "t1": poorer}}
     save_weights(folder / "fast.safetensors", build_network("fast_unet"), card)
     save_weights(folder / "published.safetensors", build_network("nonlocal_unet"), {})
     return folder

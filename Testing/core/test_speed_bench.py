@@ -218,9 +218,9 @@ def test_a_crop_is_the_middle():
 
 
 def test_the_scored_label_maps_are_alike_but_not_equal():
-    labels, reference = sample.label_pair((120, 130, 160))
-    assert labels.shape == reference.shape == (120, 130, 160)
-    assert np.bincount(reference.ravel())[1:].tolist() == [84626, 417553, 200040]
+    labels, reference = sample.label_pair((140, 150, 170))
+    assert labels.shape == reference.shape == (140, 150, 170)
+    assert np.bincount(reference.ravel())[1:].tolist() == [188746, 453529, 270353]
     assert all(0.75 < dice(labels == label, reference == label) < 0.97 for label in (1, 2, 3))
 
 

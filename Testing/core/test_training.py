@@ -16,7 +16,8 @@ import matplotlib.image
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
@@ -500,6 +501,16 @@ class TestResumption:
             checkpoint.write_bytes(content)
             with pytest.raises(UserError, match=r"checkpoint\.safetensors cannot be continued.*expected"):
                 train(settings, BandSampler(), tmp_path, resume=True)
+
+    def test_a_checkpoint_with_an_unknown_tensor_is_told_with_its_name(self, tmp_path):
+        settings = tiny_settings(iterations=2)
+        train(settings, BandSampler(), tmp_path)
+        checkpoint = tmp_path / "checkpoint.safetensors"
+        with safe_open(checkpoint, "pt") as file:
+            metadata = file.metadata()
+        save_file(load_file(checkpoint) | {"network.of.another.kind": torch.zeros(1)}, checkpoint, metadata)
+        with pytest.raises(UserError, match=r"cannot be continued.*of\.another\.kind.*expected the checkpoint"):
+            train(settings, BandSampler(), tmp_path, resume=True)
 
 
 class TestInitialWeights:

@@ -15,6 +15,7 @@ from model_core import raw_scans, worker_segmentation
 from model_core.alignment import Alignment
 from model_core.errors import UserError
 from model_core.inference.accumulator import Segmentation
+from model_core.inference.plan import plan_windows_of
 from model_core.volumes import read_labels, write_volume
 from model_core.worker_channel import Channel, ExchangeFolder
 from model_core.worker_messages import Open, Request, Segment, Stopped
@@ -81,6 +82,9 @@ class AllWhite:
 
     def __init__(self, network, *, window, device, batch_size):
         self.window, self.batch_size = window, 1
+
+    def plan(self, brain, step):
+        return plan_windows_of(brain, self.window, step)
 
     def segment(self, t1, t2, *, step, mask, **_):
         labels = np.where(mask, 3, 0).astype(np.uint8)

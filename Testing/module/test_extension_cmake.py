@@ -87,7 +87,7 @@ def test_each_self_test_runs_in_slicer_and_so_does_slicers_generic_one(extension
 def test_the_installed_core_imports_beside_the_module_and_finds_its_weights(extension, tmp_path):
     check = (
         "import sys; sys.path.insert(0, sys.argv[1]); import model_core.segment as core; print(core.__file__); "
-        "assert core.DEFAULT_WEIGHTS.is_file(), core.DEFAULT_WEIGHTS"
+        "from model_core.model_card import DEFAULT_WEIGHTS; assert DEFAULT_WEIGHTS.is_file(), DEFAULT_WEIGHTS"
     )
     run = subprocess.run(
         [sys.executable, "-B", "-c", check, extension.modules], cwd=tmp_path, capture_output=True, text=True

@@ -15,7 +15,7 @@ pytest_plugins = ["Testing.slicer_bench.fixtures", "panel_fixtures"]
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 WORKER = REPOSITORY / "model_core" / "worker.py"
-WEIGHTS = REPOSITORY / "Resources" / "weights" / "nonlocal_unet.safetensors"
+WEIGHTS = REPOSITORY / "Resources" / "weights" / "fast_unet.safetensors"
 REMOTE = shlex.join([sys.executable, str(Path(__file__).with_name("remote_pipe.py")), str(WORKER)])
 LOCAL = shlex.join([sys.executable, str(WORKER)])
 

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from pretend_worker import DONE, map_of, progress, result_of
 
+PUBLISHED_WEIGHTS = "nonlocal_unet.safetensors"
+
 pytest.importorskip("slicer_core", reason="the bench's packages are missing: pip install -e .[bench]")
 
 pytest_plugins = ["Testing.slicer_bench.fixtures", "panel_fixtures"]
@@ -29,6 +31,7 @@ def test_devices_are_listed_by_name_and_a_gpu_makes_step_8_the_usual_one(open_pa
     ]  # fmt: skip
     assert "NVIDIA Old, 2 GB: It is too old for this PyTorch." in box.toolTip
     assert "The driver is out of date; update it." in box.toolTip
+    opened.panel.parameters.weightsFile = PUBLISHED_WEIGHTS
     assert opened.ui.stepRow2RadioButton.checked
     box.currentIndex = 2
     assert opened.panel.parameters.device == "cpu"
@@ -46,10 +49,11 @@ def test_the_expected_time_is_known_after_a_run(open_panel, pretend, label_file)
     opened = open_panel(pretend(segment=result_of(label_file)))
     opened.wait_until_ready()
     opened.add_pair()
+    opened.panel.parameters.weightsFile = PUBLISHED_WEIGHTS
     assert opened.ui.stepRow2TimeLabel.text == "not measured yet"
     assert opened.run().state.value == "done"
     # 24³ voxels of brain and the margin make one window at every step; each took 4 s / 8 windows.
-    assert [getattr(opened.ui, f"step{step}TimeLabel").text for step in (4, 8, 16, 32)] == ["1 s"] * 4
+    assert [getattr(opened.ui, f"stepRow{row}TimeLabel").text for row in (1, 2, 3, 4)] == ["1 s"] * 4
 
 
 def test_a_banner_and_lines_in_pieces_do_not_matter(open_panel, pretend, label_file):

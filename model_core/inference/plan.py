@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from model_core.errors import UserError
 from model_core.windows import WHOLE_BRAIN, Stage, plan_stages
 
 
@@ -68,22 +67,6 @@ def brain_box(brain: np.ndarray) -> np.ndarray:
     if not found:
         return np.array([(0, side) for side in brain.shape])
     return np.array([(side.start, side.stop) for side in found[0]])
-
-
-def check_step(step: int, window: int, *, whole_brain: bool) -> None:
-    """Refuse an overlap step that a network cannot run with.
-
-    Raises:
-        UserError: it is not 1 to the window's side, nor the whole brain for a network that takes that.
-    """
-    if step == WHOLE_BRAIN and whole_brain:
-        return
-    if not 1 <= step <= window:
-        whole = ", or the whole brain at once" if whole_brain else ""
-        raise UserError(
-            f"The overlap step is {step} voxels; 1 to the window's side of {window} was expected{whole}; "
-            f"use {'the whole brain' if whole_brain else f'{window // 4}, or {window // 2} for a quicker result'}."
-        )
 
 
 def place_of(starts: Sequence[int], sides: Sequence[int], brain: np.ndarray) -> np.ndarray:

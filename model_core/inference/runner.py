@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from model_core.devices import fitting_batch, is_out_of_memory, threads_of_one_core
 from model_core.inference.accumulator import Progress, WindowAccumulator
 from model_core.inference.standardisation import standardise_windows
+from model_core.networks.ensemble import Ensemble, WithMirrored
 from model_core.networks.fused import fused, has_fused_form
 from model_core.networks.input_form import form_of
 from model_core.windows import WHOLE_BRAIN
@@ -138,9 +139,11 @@ class Run:
         self._form = self._make_form()
 
     def _make_form(self) -> nn.Module:
-        """The network as it runs: on the CPU rewritten for speed, where there is such a form."""
+        """The network as it runs: on the CPU rewritten for speed, where there is such a form; looks twice if asked."""
         network = self._engine.network
-        return fused(network) if self._engine.device.type == "cpu" and has_fused_form(network) else network
+        runs = fused(network) if self._engine.device.type == "cpu" and has_fused_form(network) else network
+        alone = not isinstance(network, Ensemble)
+        return WithMirrored(runs) if form_of(network).mirrored and alone else runs
 
     def _answer_blank(self, accumulator: WindowAccumulator, stack: ExitStack) -> None:
         """Find the answer that all windows of zeros share."""

@@ -13,11 +13,11 @@ from torch import nn
 from model_core.devices import available_cores, choose_device, exact_float32, is_out_of_memory
 from model_core.errors import UserError
 from model_core.inference.accumulator import Progress, Segmentation, WindowAccumulator, check_scan
-from model_core.inference.plan import Plan, check_step, plan_whole_brain, plan_windows_of
+from model_core.inference.plan import Plan, plan_whole_brain, plan_windows_of
 from model_core.inference.runner import CPU_BATCH_SIZE, GPU_BATCH_SIZE, Callbacks, Engine, Run
 from model_core.inference.standardisation import standardise_volume
 from model_core.inference.tidying import tidy
-from model_core.model_card import PUBLISHED_STEP
+from model_core.model_card import PUBLISHED_STEP, check_step
 from model_core.networks.input_form import InputForm, form_of
 from model_core.windows import WHOLE_BRAIN
 
@@ -112,7 +112,8 @@ class Segmenter:
         Raises:
             UserError: the network has no such step.
         """
-        check_step(step, self.window, whole_brain=self.form.whole_brain)
+        network = getattr(self.network, "name", "this network")
+        check_step({"network": network, "window": self.window, "whole_brain": self.form.whole_brain}, step)
         if step == WHOLE_BRAIN:
             return plan_whole_brain(brain, self._multiple)
         return plan_windows_of(brain, self.window, step)

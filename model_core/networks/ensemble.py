@@ -51,3 +51,24 @@ class Ensemble(SegmentationNetwork):
     def forward(self, x: Tensor, *place: Tensor) -> Tensor:
         """As the members' ``forward``: logits (N, num_classes, D, H, W)."""
         return self.mean(x, *place)
+
+
+class WithMirrored(nn.Module):
+    """A network that looks twice, also at the brain with left and right exchanged: logits of the mean probabilities.
+
+    Args:
+        network: a module whose input lies along right, anterior, superior.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor, place: Tensor | None = None) -> Tensor:
+        """As the network's ``forward``: logits (N, num_classes, D, H, W)."""
+        there = () if place is None else (place,)
+        # What lay from -1 to .2 lies from -.2 to 1.
+        mirrored = () if place is None else (torch.cat([-place[:, :1].flip(-1), place[:, 1:]], dim=1),)
+        total = self.network(x, *there).float().softmax(dim=1)
+        total += self.network(x.flip(2), *mirrored).float().softmax(dim=1).flip(2)
+        return (total / 2).clamp_min(torch.finfo(torch.float32).tiny).log()

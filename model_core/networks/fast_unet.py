@@ -49,6 +49,7 @@ class FastUNet(SegmentationNetwork):
             placed=placed,
             whole_brain=True,
             optional_scans=True,
+            mirrored=True,
             channels_last=True,
             bytes_per_voxel=360,
             window=64,

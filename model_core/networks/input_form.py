@@ -18,6 +18,7 @@ class InputForm:
         placed: whether it is told where in the brain's box a window lies (``place`` of ``forward``).
         whole_brain: whether the brain in one window is its best window, where memory allows.
         optional_scans: whether it was made to do with one of the scans; the other one is 0 everywhere.
+        mirrored: whether a single one, no ensemble, looks a second time, with left and right exchanged.
         channels_last: whether it trains faster with the channels as the last axis in memory.
         bytes_per_voxel: memory that a voxel of a window takes on a CPU while the network runs, measured.
         window: side in voxels of its windows where they are cubes.
@@ -27,6 +28,7 @@ class InputForm:
     placed: bool = False
     whole_brain: bool = False
     optional_scans: bool = False
+    mirrored: bool = False
     channels_last: bool = False
     bytes_per_voxel: int = 2100
     window: int = 32
