@@ -2,11 +2,29 @@
 
 from __future__ import annotations
 
-import numpy as np
+from dataclasses import dataclass
 
-from model_core.tissues import NUM_CLASSES
+import numpy as np
+from scipy import ndimage
+
+from model_core.tissues import NUM_CLASSES, TISSUES
 
 MOST_UNCERTAIN = 0.1  # of the brain's voxels: what a person can be asked to look at
+SURROUNDINGS = 2.0  # voxels, standard deviation of the mean over a voxel's surroundings
+IN_QUESTION = 1 / NUM_CLASSES  # of probability, from which on a tissue may be what a voxel is
+
+
+@dataclass(frozen=True)
+class UncertainPlace:
+    """The largest region in which a segmentation is unsure about a tissue.
+
+    Attributes:
+        voxel: indices (i, j, k) of its centre, around which the uncertainty is highest.
+        voxels: of the region.
+    """
+
+    voxel: tuple[int, int, int]
+    voxels: int
 
 
 def uncertainty_of(probabilities: np.ndarray, brain: np.ndarray | None = None) -> np.ndarray:
@@ -28,7 +46,11 @@ def uncertainty_of(probabilities: np.ndarray, brain: np.ndarray | None = None) -
 
 
 def share_of_errors_found(
-    uncertainty: np.ndarray, labels: np.ndarray, reference: np.ndarray, brain: np.ndarray, looked_at: float = MOST_UNCERTAIN
+    uncertainty: np.ndarray,
+    labels: np.ndarray,
+    reference: np.ndarray,
+    brain: np.ndarray,
+    looked_at: float = MOST_UNCERTAIN,
 ) -> float:
     """Tell which part of the wrong voxels lies among the most uncertain ones.
 
@@ -49,3 +71,38 @@ def share_of_errors_found(
     count = round(looked_at * len(values))
     order = np.argpartition(-values, count - 1)[:count] if count else []
     return float(wrong[order].sum() / wrong.sum())
+
+
+def uncertain_places(
+    uncertainty: np.ndarray, probabilities: np.ndarray, brain: np.ndarray
+) -> dict[str, UncertainPlace]:
+    """Find where to look first for each tissue.
+
+    The border of every tissue is unsure and a voxel thin, and tells nothing. So the uncertainty is averaged over each
+    voxel's surroundings first; the tenth of the brain where it is highest falls into regions, one tissue's being
+    those voxels that may well be that tissue.
+
+    Args:
+        uncertainty: (D, H, W) float32, voxels of one size along all axes.
+        probabilities: (4, D, H, W) float32.
+        brain: (D, H, W) bool.
+
+    Returns:
+        By tissue; without those that are in question nowhere.
+    """
+    around = ndimage.gaussian_filter(np.where(brain, uncertainty, 0), SURROUNDINGS)
+    values = around[brain]
+    if not values.any():
+        return {}
+    unsure = brain & (around > 0) & (around >= np.quantile(values, 1 - MOST_UNCERTAIN))
+    places = {}
+    for tissue in TISSUES:
+        regions, count = ndimage.label(unsure & (probabilities[tissue.label] >= IN_QUESTION))
+        if not count:
+            continue
+        sizes = np.bincount(regions.ravel())
+        largest = 1 + int(sizes[1:].argmax())
+        centre = np.where(regions == largest, around, -1).argmax()
+        voxel = tuple(int(index) for index in np.unravel_index(centre, around.shape))
+        places[tissue.key] = UncertainPlace(voxel, int(sizes[largest]))
+    return places

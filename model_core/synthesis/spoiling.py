@@ -111,9 +111,7 @@ def _shifted_mask(images: Images, mask: torch.Tensor, draw: Draw, strength: floa
     """A mask that lies beside the brain; what it takes in besides is skull, skin and air."""
     moved = turn(mask.float(), draw, strength * LARGEST_SHIFT_MM, 0.0) > 0.5
     beyond = moved & ~mask
-    around = [
-        (draw.uniform(OUTSIDE) + 0.3 * draw.smooth_field(mask.shape, 8)[0]).clamp_min(0.02) for _ in images
-    ]
+    around = [(draw.uniform(OUTSIDE) + 0.3 * draw.smooth_field(mask.shape, 8)[0]).clamp_min(0.02) for _ in images]
     return [torch.where(beyond, other, image) for image, other in zip(images, around, strict=True)], moved
 
 
