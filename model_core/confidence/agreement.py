@@ -14,14 +14,11 @@ def pairwise_dice(pair_counts: np.ndarray) -> dict[str, float]:
         pair_counts: (pairs, 4, 4), voxels by the label of the one look (row) and of the other (column).
 
     Returns:
-        By tissue, 0 to 1. A pair in which neither look found any of the tissue does not count, and without one that
-        counts there is no entry.
+        By tissue, 0 to 1; nothing without pairs. A brain has every tissue: one that neither look found counts as 0.
     """
-    agreement = {}
-    for tissue in TISSUES:
-        both = pair_counts[:, tissue.label, tissue.label]
-        sizes = pair_counts[:, tissue.label].sum(axis=1) + pair_counts[:, :, tissue.label].sum(axis=1)
-        found = sizes > 0
-        if found.any():
-            agreement[tissue.key] = float((2 * both[found] / sizes[found]).mean())
-    return agreement
+    if not len(pair_counts):
+        return {}
+    both = pair_counts.diagonal(axis1=1, axis2=2)
+    sizes = pair_counts.sum(axis=1) + pair_counts.sum(axis=2)
+    dice = (2 * both / np.maximum(sizes, 1)).mean(axis=0)
+    return {tissue.key: float(dice[tissue.label]) for tissue in TISSUES}

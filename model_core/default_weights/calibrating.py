@@ -45,8 +45,8 @@ def try_pairs(
         path: JSON file that gets every record as soon as it is known.
 
     Returns:
-        One record a pair: draw, anatomy, contrast, faults, by tissue "agreement" and "dice" (without an agreement where
-        no look found the tissue), and "errors_found", None where there are no errors.
+        One record a pair: draw, anatomy, contrast, faults, by tissue "agreement" and "dice", and "errors_found", None
+        where there are no errors.
     """
     makers = {
         f"pair {number} of seed {seed}": partial(_try, segmenter, anatomies, seed, number, step)
@@ -74,13 +74,15 @@ def _try(segmenter: Segmenter, anatomies: Sequence[Anatomy], seed: int, number: 
 
 def learn(records: Sequence[Mapping[str, Any]]) -> Calibration:
     """Learn the curves of all tissues from the records of ``try_pairs``."""
-    curves = {}
-    for tissue in TISSUES:
-        known = [record for record in records if tissue.key in record["agreement"]]
-        curves[tissue.key] = fit_curve(
-            [record["agreement"][tissue.key] for record in known], [record["dice"][tissue.key] for record in known]
-        )
-    return Calibration(curves)
+    return Calibration(
+        {
+            tissue.key: fit_curve(
+                [record["agreement"][tissue.key] for record in records],
+                [record["dice"][tissue.key] for record in records],
+            )
+            for tissue in TISSUES
+        }
+    )
 
 
 def check(calibration: Calibration, records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -94,9 +96,8 @@ def check(calibration: Calibration, records: Sequence[Mapping[str, Any]]) -> dic
     """
     tissues = {}
     for key in calibration.curves:
-        known = [record for record in records if key in record["agreement"]]
-        true = np.array([record["dice"][key] for record in known])
-        ranges = [calibration.expect(record["agreement"])[key] for record in known]
+        true = np.array([record["dice"][key] for record in records])
+        ranges = [calibration.expect(record["agreement"])[key] for record in records]
         miss = np.array([expected.middle for expected in ranges]) - true
         within = [expected.low <= value <= expected.high for expected, value in zip(ranges, true, strict=True)]
         tissues[key] = {

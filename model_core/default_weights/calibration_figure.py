@@ -35,9 +35,8 @@ def draw_calibration(
     for (above, below), tissue in zip(axes.T, TISSUES, strict=True):
         _draw_curve(above, calibration, tissue.key)
         for records, color, size in ((learned_from, LEARNED, 16), (held_out, HELD_OUT, 22)):
-            known = [record for record in records if tissue.key in record["agreement"]]
-            agreement = [record["agreement"][tissue.key] for record in known]
-            true = [record["dice"][tissue.key] for record in known]
+            agreement = [record["agreement"][tissue.key] for record in records]
+            true = [record["dice"][tissue.key] for record in records]
             above.scatter(agreement, true, s=size, color=color, alpha=0.75, linewidths=0)
             if records is held_out:
                 expected = [calibration.curves[tissue.key].expect(value) for value in agreement]
