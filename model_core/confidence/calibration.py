@@ -21,7 +21,7 @@ from model_core.tissues import TISSUES
 CARD_ENTRY = "expected_dice"
 KNOTS = 7
 COVERAGE = 0.8  # of the ranges: one map in ten lies below its range, and one above
-# A Dice above .7 counts as good agreement (Zijdenbos et al., IEEE Transactions on Medical Imaging 13, 1994). Below, what
+# A Dice above .7 counts as good agreement (Zijdenbos et al., IEEE Transactions on Medical Imaging, 1994). Below, what
 # was seen in the scans is worth little: the labels of another brain, stretched until its box is this brain's, reach
 # .28, .49 and .51 in CSF, gray and white matter (measured on five synthetic brains). And a volume may be wrong by half:
 # a map of Dice .7 that lies all inside the tissue holds 54 % of it.

@@ -12,7 +12,7 @@ import numpy as np
 from model_core.confidence.agreement import pairwise_dice
 from model_core.confidence.calibration import COVERAGE, UNUSABLE_BELOW, Calibration, fit_curve
 from model_core.confidence.uncertainty import share_of_errors_found
-from model_core.held_out_scores import remembered
+from model_core.default_weights.held_out import remembered
 from model_core.inference import Segmenter
 from model_core.metrics import dice
 from model_core.synthesis.anatomies import Anatomy
