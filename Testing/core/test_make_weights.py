@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from model_core import make_weights
+from model_core.confidence.calibration import calibration_of
 from model_core.default_weights.held_out import summarise
 from model_core.default_weights.recipe import ANATOMIES, HELD_OUT, STAGES, Stage, anatomy_files, stage_settings
 from model_core.system.command_line import run_command
@@ -88,7 +89,7 @@ def command(output, *more: str) -> int:
     return run_command(make_weights.main, [*arguments, "--draws", "1", "--device", "cpu", *more])
 
 
-FAST = ("--network", "fast_unet", "--score-step", "16", "--members", "2")
+FAST = ("--network", "fast_unet", "--score-step", "16", "--members", "2", "--calibration-pairs", "4")
 
 
 @pytest.fixture(scope="module")
@@ -173,6 +174,30 @@ def test_members_of_an_ensemble_meet_the_same_pairs_and_differ_by_their_seeds(en
     one, other = (settings.seed for settings in (member.stages[0] for member in members_of(ensemble)))
     assert (one, other) == (2026, 3026)
     assert {tuple(member.pairs_seeds) for member in members_of(ensemble)} == {(2026, 2027)}
+
+
+def test_an_ensemble_learns_what_dice_to_expect_and_says_how_well_on_held_out_anatomies(ensemble):
+    card = load_weights(ensemble / "weights.safetensors")[1]
+    records, checks = (
+        json.loads((ensemble / name).read_text())["records"] for name in ("calibration.json", "calibration-check.json")
+    )
+    assert [record["anatomy"] for record in records] == ["one", "two", "one", "two"]
+    assert [record["anatomy"] for record in checks] == ["other", "other"]
+    assert len({json.dumps(record["dice"]) for record in [*records, *checks]}) == 6
+    calibration = calibration_of(card)
+    for tissue in ("csf", "gm", "wm"):
+        expected = [calibration.curves[tissue].expect(record["agreement"][tissue]).middle for record in checks]
+        true = [record["dice"][tissue] for record in checks]
+        error = np.abs(np.subtract(expected, true)).mean()
+        assert card["expected_dice"]["check"]["tissues"][tissue]["error"] == pytest.approx(error, abs=1e-3)
+    assert (ensemble / "calibration.png").read_bytes().startswith(b"\x89PNG")
+    page = (ensemble / "WEIGHTS.md").read_text()
+    assert "Expected Dice of a map without a reference" in page
+    assert "learned on 4 synthetic pairs" in page
+
+
+def test_a_network_that_looks_once_learns_nothing_of_the_kind(made):
+    assert calibration_of(load_weights(made / "weights.safetensors")[1]) is None
 
 
 def members_of(output):

@@ -66,7 +66,8 @@ def _try(segmenter: Segmenter, anatomies: Sequence[Anatomy], seed: int, number: 
         "faults": {name: round(strength, 3) for name, strength in pair.faults.items()},
         "agreement": {key: round(value, 4) for key, value in pairwise_dice(found.pair_counts).items()},
         "dice": {
-            tissue.key: round(dice(found.labels == tissue.label, pair.labels == tissue.label), 4) for tissue in TISSUES
+            tissue.key: round(float(dice(found.labels == tissue.label, pair.labels == tissue.label)), 4)
+            for tissue in TISSUES
         },
         "errors_found": None if np.isnan(share) else round(share, 4),
     }

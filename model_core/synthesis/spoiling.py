@@ -22,6 +22,7 @@ from model_core.synthesis.shares import Shares
 SHARES = Shares(wide=0.2, random=0.15)
 FAULTS_SHARES = (0.25, 0.45, 0.3)  # how often a pair has none, one or two of them
 MISSING = 0.15  # how often T1 or T2 is not there at all
+NO_SCAN = ("no T1", "no T2")
 # The strongest of each fault; the weakest is none.
 LARGEST_NOISE = 0.35  # of the cortex's intensity; the generator's own reaches .07
 LARGEST_BLUR_MM = 2.5  # standard deviation along one axis
@@ -61,17 +62,25 @@ def make_spoiled_pair(anatomies: Sequence[Anatomy], seed: int, number: int) -> S
     draw = Draw((seed, number, 2))
     images = [torch.from_numpy(scan / CORTEX_INTENSITY) for scan in (pair.t1, pair.t2)]
     mask = torch.from_numpy(pair.mask)
-    faults = {}
-    for name in draw.numbers.permutation(list(FAULTS))[: draw.numbers.choice(3, p=FAULTS_SHARES)]:
-        faults[str(name)] = strength = draw.uniform((0.0, 1.0))
-        images, mask = FAULTS[name](images, mask, draw, strength)
-    scans: list[np.ndarray | None] = [as_counts(image, mask & (image > 0)) for image in images]
-    if draw.happens(MISSING):
-        missing = int(draw.numbers.integers(2))
-        scans[missing] = None
-        faults[f"no T{missing + 1}"] = 1.0
+    faults = draw_faults(draw)
+    for name, strength in faults.items():
+        if name in FAULTS:
+            images, mask = FAULTS[name](images, mask, draw, strength)
+    t1, t2 = (
+        None if missing in faults else as_counts(image, mask & (image > 0))
+        for missing, image in zip(NO_SCAN, images, strict=True)
+    )
     kept = mask.numpy()
-    return SpoiledPair(*scans, pair.labels * kept, kept, pair.anatomy, pair.contrast, faults)
+    return SpoiledPair(t1, t2, pair.labels * kept, kept, pair.anatomy, pair.contrast, faults)
+
+
+def draw_faults(draw: Draw) -> dict[str, float]:
+    """Draw which faults a pair has, in the order in which they happen, and the strength of each, 0 to 1."""
+    names = draw.numbers.permutation(list(FAULTS))[: draw.numbers.choice(len(FAULTS_SHARES), p=FAULTS_SHARES)]
+    faults = {str(name): draw.uniform((0.0, 1.0)) for name in names}
+    if draw.happens(MISSING):
+        faults[NO_SCAN[draw.numbers.integers(2)]] = 1.0
+    return faults
 
 
 Images = list[torch.Tensor]
