@@ -109,7 +109,7 @@ def finish(
         for scan in BOTH_SCANS:
             by_given[scan] = score(draws=1, path=options.output / f"scores-{scan}.json", given=(scan,))
         card["one_scan_scores"] = {given: summarise(scored)["all"] for given, scored in by_given.items()}
-    if options.calibration_pairs and segmenter.looks > 1:
+    if options.calibration_pairs:
         card[CARD_ENTRY] = _calibrate(options, segmenter, step, _of_all(trained), training, held_out[: len(HELD_OUT)])
     save_weights(weights, network, card, half=half)
     with replace_when_complete(options.output / CARD_FILE) as temporary:
@@ -137,7 +137,7 @@ def _calibrate(
     )
     with replace_when_complete(options.output / CALIBRATION_PICTURE) as temporary:
         temporary.write_bytes(draw_calibration(calibration, learned_from, held_back))
-    return calibrating.card_entry(calibration, count, calibrating.check(calibration, held_back))
+    return calibrating.card_entry(calibration, segmenter.looks, count, calibrating.check(calibration, held_back))
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:

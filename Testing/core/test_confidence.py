@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from trained_networks import trained
 
-from model_core.confidence.agreement import pairwise_dice
+from model_core.confidence.agreement import dice_with_probabilities, pairwise_dice
 from model_core.confidence.calibration import (
     CARD_ENTRY,
     UNUSABLE_BELOW,
@@ -57,6 +57,17 @@ class TestAgreement:
         table[1, 1] = table[3, 3] = 10
         assert pairwise_dice(tables(table)) == {"csf": 1, "gm": 0, "wm": 1}
 
+    def test_a_map_and_its_probabilities_agree_as_far_as_draws_from_them_do(self):
+        numbers = np.random.default_rng(4)
+        probabilities = numbers.dirichlet((1, 1, 1, 1), (8, 8, 8)).transpose(3, 0, 1, 2)
+        labels, brain = probabilities.argmax(axis=0), numbers.random((8, 8, 8)) < 0.7
+        found = dice_with_probabilities(labels, probabilities, brain)
+        draws = (probabilities.cumsum(axis=0)[:, None] < numbers.random((400, 8, 8, 8))).sum(axis=0)
+        for tissue in TISSUES:
+            mine, drawn = (labels == tissue.label) & brain, (draws == tissue.label) & brain
+            dice = [2 * (mine & one).sum() / (mine.sum() + one.sum()) for one in drawn]
+            assert found[tissue.key] == pytest.approx(np.mean(dice), abs=0.01)
+
     def test_one_look_alone_has_no_agreement(self):
         assert pairwise_dice(np.zeros((0, 4, 4))) == {}
 
@@ -91,6 +102,16 @@ class TestLooks:
             segment(t1[..., part], t2[..., part], step=8, mask=mask[..., part]) for part in (slice(16), slice(8, 24))
         ]
         np.testing.assert_array_equal(whole, sum(half.pair_counts for half in halves))
+
+    def test_the_agreement_is_that_of_the_looks_or_where_there_is_one_of_map_and_probabilities(self):
+        members = [trained("model2", seed) for seed in (1, 2)]
+        t1, t2, mask = scans((16, 16, 16))
+        together, alone = (
+            Segmenter(network, window=16, device="cpu").segment(t1, t2, step=16, mask=mask)
+            for network in (Ensemble(members), members[0])
+        )
+        assert together.agreement == pairwise_dice(together.pair_counts)
+        assert alone.agreement == dice_with_probabilities(alone.labels, alone.probabilities, mask)
 
     def test_the_mirrored_look_of_one_network_is_compared_with_the_first(self):
         network = trained("fast_unet")

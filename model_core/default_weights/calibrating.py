@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from model_core.confidence.agreement import pairwise_dice
 from model_core.confidence.calibration import COVERAGE, UNUSABLE_BELOW, Calibration, fit_curve
 from model_core.confidence.uncertainty import share_of_errors_found
 from model_core.default_weights.held_out import remembered
@@ -64,7 +63,7 @@ def _try(segmenter: Segmenter, anatomies: Sequence[Anatomy], seed: int, number: 
         "anatomy": pair.anatomy.partition(".")[0],
         "contrast": pair.contrast,
         "faults": {name: round(strength, 3) for name, strength in pair.faults.items()},
-        "agreement": {key: round(value, 4) for key, value in pairwise_dice(found.pair_counts).items()},
+        "agreement": {key: round(value, 4) for key, value in found.agreement.items()},
         "dice": {
             tissue.key: round(float(dice(found.labels == tissue.label, pair.labels == tissue.label)), 4)
             for tissue in TISSUES
@@ -120,16 +119,19 @@ def check(calibration: Calibration, records: Sequence[Mapping[str, Any]]) -> dic
     }
 
 
-def card_entry(calibration: Calibration, learned_from: int, checked: Mapping[str, Any]) -> dict[str, Any]:
+def card_entry(calibration: Calibration, looks: int, learned_from: int, checked: Mapping[str, Any]) -> dict[str, Any]:
     """What the card says: the curves, and how good they were on held-out anatomies.
 
     Args:
         calibration: of ``learn``.
+        looks: of the network, as ``Segmenter.looks``.
         learned_from: pairs.
         checked: of ``check``.
     """
     return {
-        "from": "the pairwise Dice of the network's looks",
+        "from": f"the Dice between each two of {looks} looks"
+        if looks > 1
+        else "the Dice between map and probabilities",
         "pairs": learned_from,
         "coverage": COVERAGE,
         "unusable_below": UNUSABLE_BELOW,

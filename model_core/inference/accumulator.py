@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from model_core.confidence.agreement import dice_with_probabilities, pairwise_dice
 from model_core.confidence.uncertainty import uncertainty_of
 from model_core.inference.answer import Answer, count_pairs, labels_of
 from model_core.inference.plan import Plan, place_of
@@ -79,6 +80,14 @@ class Segmentation:
     def uncertainty(self) -> np.ndarray:
         """(D, H, W) float32, the entropy of ``probabilities``: 0 sure, 1 no idea; 0 outside the brain."""
         return uncertainty_of(self.probabilities, self.brain)
+
+    @cached_property
+    def agreement(self) -> dict[str, float]:
+        """By tissue, 0 to 1: the Dice between the network's looks; of one that looks once, between map and windows."""
+        if len(self.pair_counts):
+            return pairwise_dice(self.pair_counts)
+        brain = np.ones(self.labels.shape, bool) if self.brain is None else self.brain
+        return dice_with_probabilities(self.labels, self.probabilities, brain)
 
 
 class WindowAccumulator:
