@@ -19,7 +19,7 @@ from model_core.errors import UserError
 from model_core.model_card import CARD_KEY, SET_RIGHT, describe_unreadable, read_card
 from model_core.networks import NETWORKS, SegmentationNetwork, build_network, count_parameters
 from model_core.networks.ensemble import Ensemble
-from model_core.volumes import replace_when_complete
+from model_core.system.files import replace_when_complete
 
 LARGEST_WINDOW = 256  # voxels a side; attention over more than that fits no machine
 NORMALISATIONS = {
