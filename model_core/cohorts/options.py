@@ -61,7 +61,7 @@ def parse(description: str, arguments: Sequence[str] | None) -> argparse.Namespa
     cores = "cores that all processes together may use (default: all)"
     add("--n-cpus", "--n_cpus", "--nprocs", type=int, metavar="N", help=cores)
     how = parser.add_mutually_exclusive_group()
-    how.add_argument("--workers", type=int, metavar="N", help="processes side by side (default: see the README)")
+    how.add_argument("--workers", type=int, metavar="N", help="processes side by side (default: see docs/cohorts.md)")
     how.add_argument("--scheduler", metavar="ADDRESS|FILE", help="hand the subjects to this Dask cluster")
     how.add_argument("--list-jobs", action="store_true", help="print the command of each subject, and run nothing")
     options = parser.parse_intermixed_args(arguments)
