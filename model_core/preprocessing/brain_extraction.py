@@ -21,6 +21,7 @@ import numpy as np
 from scipy import ndimage
 
 from model_core.errors import UserError
+from model_core.segmentation_options import AUTO, BRAIN_EXTRACTIONS
 from model_core.system.environment import tool_environment
 from model_core.volumes import Volume, read_mask, resample, to_canonical, write_volume
 
@@ -105,22 +106,20 @@ TOOLS = (
     ),
     Tool("hd-bet", "HD-BET", ("hd-bet",), _hd_bet_command, ("brain_bet.nii.gz", "brain_mask.nii.gz")),
 )
-AUTO = "auto"
-TOOL_NAMES = (AUTO, *(tool.name for tool in TOOLS))
 
 
 def choose_tool(name: str) -> Tool:
     """Return an installed tool.
 
     Args:
-        name: one of `TOOL_NAMES`; auto is the first that is installed.
+        name: one of `BRAIN_EXTRACTIONS`; auto is the first that is installed.
 
     Raises:
         UserError: there is none of that name, it is not installed, or none is.
     """
-    if name not in TOOL_NAMES:
+    if name not in BRAIN_EXTRACTIONS:
         raise UserError(
-            f"{name!r} is no brain extraction tool; expected {' or '.join(TOOL_NAMES)}; choose one of these."
+            f"{name!r} is no brain extraction tool; expected {' or '.join(BRAIN_EXTRACTIONS)}; choose one of these."
         )
     wanted = [tool for tool in TOOLS if name in (AUTO, tool.name)]
     for tool in wanted:
