@@ -44,6 +44,7 @@ class Segment(SegmentationOptions):
         weights: None takes the default ones.
         batch_size: windows at a time; None lets the segmenter choose.
         probabilities: whether their files are wanted.
+        uncertainty: whether a file of each voxel's uncertainty is wanted, and places to look at.
         maps: whether each coarser map is sent when it is complete.
         look_at: place in mm (RAS) whose three slices are looked at; within a stage their windows come first.
     """
@@ -54,6 +55,7 @@ class Segment(SegmentationOptions):
     weights: str | None = None
     batch_size: int | None = None
     probabilities: bool = False
+    uncertainty: bool = False
     maps: bool = False
     look_at: list | None = None
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from model_core.confidence.calibration import Calibration, calibration_of
 from model_core.findings import Finding
 from model_core.inference import Segmenter
 from model_core.inference.accumulator import Progress, Segmentation
@@ -102,7 +103,7 @@ class SegmentationRun:
         paths = {name: self._find(name) for name in ("t1", "t2", "mask", "weights")}
         t1, t2, mask = self._read_scans(paths)
         loaded = network_for(paths["weights"], device)
-        step = settle_step(loaded.card, self._wanted)
+        step, calibration = settle_step(loaded.card, self._wanted), calibration_of(loaded.card)
         self._segmenter = Segmenter(
             loaded.network, window=loaded.window, device=device.name, batch_size=self._asked_batch_size
         )
@@ -110,7 +111,7 @@ class SegmentationRun:
         prepared = self._make_ready(t1, t2, mask, told, device)
         segmentation, seconds = self._segment(prepared, step)
         return {
-            **self._write(prepared, segmentation),
+            **self._write(prepared, segmentation, calibration),
             "step_reached": segmentation.step_reached,
             "step": step,
             "stopped": segmentation.step_reached != step,
@@ -207,10 +208,19 @@ class SegmentationRun:
         self._channel.send("map", self._id, step=step_reached, file=name, **counts)
         self._seconds_of_maps += time.monotonic() - began
 
-    def _write(self, prepared: PreparedScans, segmentation: Segmentation) -> dict[str, Any]:
+    def _write(
+        self, prepared: PreparedScans, segmentation: Segmentation, calibration: Calibration | None
+    ) -> dict[str, Any]:
         """Write the result on the scan's own grid, and look at it."""
         self._report.begin("writing", windows_done=segmentation.windows_done, step_reached=segmentation.step_reached)
-        result = finish(prepared, segmentation, self._wanted, with_probabilities=self._wanted.probabilities)
+        result = finish(
+            prepared,
+            segmentation,
+            self._wanted,
+            calibration=calibration,
+            with_probabilities=self._wanted.probabilities,
+            with_uncertainty=self._wanted.uncertainty,
+        )
         self._give_volume("labels.nii", result.labels.array, prepared.base)
         names = {}
         if result.probabilities is not None:
@@ -219,9 +229,14 @@ class SegmentationRun:
                 self._stop.check(may_keep=True)
                 self._give_volume(names[tissue.key], result.probabilities[tissue.label], prepared.base)
         self._stop.check(may_keep=True)
+        if result.trust.uncertainty is not None:
+            self._give_volume("uncertainty.nii", result.trust.uncertainty, prepared.base)
+            self._stop.check(may_keep=True)
         return {
             "file": "labels.nii",
             "probabilities": names,
+            "uncertainty": None if result.trust.uncertainty is None else "uncertainty.nii",
+            **result.trust.as_dict(),
             "volumes_ml": result.volumes_ml,
             "warnings": [asdict(finding) for finding in result.findings],
         }
