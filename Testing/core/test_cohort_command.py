@@ -227,6 +227,16 @@ def test_a_changed_option_weights_mask_or_a_missing_file_run_it_again_and_it_say
     assert two.audit("begun") == []
 
 
+def test_the_uncertainty_is_written_on_request_with_a_sidecar_and_leaves_with_its_result(two):
+    two.run("participant", "--participant-label", "01", "--uncertainty")
+    path = two.labels("sub-01").with_name("sub-01_space-T1w_desc-uncertainty_probseg.nii.gz")
+    assert path.read_bytes() == b"uncertainty"
+    sidecar = json.loads(path.with_name(path.name.replace(".nii.gz", ".json")).read_text("utf-8"))
+    assert sidecar["Description"].startswith("Entropy")
+    two.run("participant", "--participant-label", "01", "--step", 16)
+    assert not path.exists()
+
+
 def test_probabilities_of_an_earlier_result_do_not_stay_beside_a_new_one(two):
     two.run("participant", "--participant-label", "01")
     two.run("participant", "--participant-label", "01", "--step", 16, "--no-probabilities")

@@ -50,6 +50,25 @@ def test_a_volume_far_from_the_others_is_an_outlier():
     assert rows[-1].outliers[0] == "CSF 200 ml is far above the median of 100 ml (z +67.1)"
 
 
+def test_a_map_of_which_far_less_is_expected_than_of_the_others_is_an_outlier():
+    rows = complete_rows([100] * 6)
+    for row, middle in zip(rows, (0.80, 0.81, 0.82, 0.83, 0.84, 0.50), strict=True):
+        row.expected = {
+            f"{tissue}_{name}": middle for tissue in ("csf", "gm", "wm") for name in ("low", "middle", "high")
+        }
+    rows[0].expected |= {"wm_middle": 0.999}  # far more is no fault
+    mark_outliers(rows)
+    assert [len(row.outliers) for row in rows] == [0, 0, 0, 0, 0, 3]
+    # The median is .815; distances are .015, .005, .005, .015, .025 and .315, of which the median is .015.
+    expected = "The expected Dice of CSF, 0.50 to 0.50, is far below the median of 0.81 (z -14.2)"
+    assert rows[-1].outliers[0] == expected
+    for row in rows[:2]:  # too few are left that know theirs
+        row.expected, row.outliers = {}, []
+    rows[-1].outliers = []
+    mark_outliers(rows)
+    assert not any(row.outliers for row in rows)
+
+
 def test_few_subjects_or_equal_volumes_have_no_outliers():
     for volumes in ([1, 1, 1, 900], [5, 5, 5, 5, 900]):
         rows = complete_rows(volumes)
@@ -89,6 +108,9 @@ def test_the_json_has_all_subjects_with_their_states_and_explains_the_columns(re
         "sub-01_ses-a": "complete", "sub-02": "complete", "sub-03": "complete", "sub-04": "failed",
         "sub-05": "pending", "sub-06": "incomplete",
     }  # fmt: skip
+    first = report["subjects"][0]
+    assert [first[f"expected_dice_gm_{name}"] for name in ("low", "middle", "high")] == [0.7, 0.8, 0.85]
+    assert first["mean_uncertainty"] == 0.25
     assert report["columns"]["csf_ml"] == {"Description": "Volume of CSF", "Units": "ml"}
 
 

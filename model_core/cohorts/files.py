@@ -31,6 +31,7 @@ sub-*/[ses-*/]anat/*_space-T1w_dseg.nii.gz            labels on T1's own grid; d
 sub-*/[ses-*/]anat/*_space-T1w_dseg.json              sources, volumes, scores, warnings
 sub-*/[ses-*/]anat/*_space-T1w_desc-brain_mask.nii.gz the brain that was segmented
 sub-*/[ses-*/]anat/*_space-T1w_label-*_probseg.nii.gz probabilities of the tissues
+sub-*/[ses-*/]anat/*_space-T1w_desc-uncertainty_probseg.nii.gz  how unsure each voxel is, 0 to 1, if asked for
 sub-*.html, sub-*/figures/                            what to look at
 index.html, group.tsv, group.json                     the group
 
@@ -99,6 +100,11 @@ class ResultFiles:
 
     def all_probabilities(self) -> list[Path]:
         return [self.probabilities(tissue) for tissue in TISSUES]
+
+    @property
+    def uncertainty(self) -> Path:
+        """How unsure each voxel's label is, where that is wanted."""
+        return self.folder / f"{self.stem}_desc-uncertainty_probseg.nii.gz"
 
     @property
     def picture(self) -> Path:

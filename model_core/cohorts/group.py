@@ -13,6 +13,7 @@ from model_core.cohorts.files import PROGRAM_VERSION
 from model_core.cohorts.page import write_page
 from model_core.cohorts.rows import (
     COMPLETE,
+    EXPECTED,
     FEWEST_FOR_OUTLIERS,
     OUTLIER_Z,
     Row,
@@ -34,7 +35,7 @@ def write_group(output: Path, cohort: Cohort) -> Path:
     rows = collect_rows(output, cohort)
     mark_outliers(rows)
     complete = [row for row in rows if row.state == COMPLETE]
-    columns = _columns(any(row.scores for row in rows))
+    columns = _columns(any(row.scores for row in rows), any(row.expected for row in rows))
     lines = ["\t".join(columns)]
     lines += ["\t".join(_cell(value) for value in _values(row, columns)) for row in complete]
     write_text(output / "group.tsv", "\n".join(lines) + "\n")
@@ -59,7 +60,7 @@ def _notes(complete: Sequence[Row]) -> list[str]:
     return [f"The subjects were not all made in one way: {listed}. Volumes may not be comparable."]
 
 
-def _columns(with_scores: bool) -> dict[str, dict[str, str]]:
+def _columns(with_scores: bool, with_expected: bool) -> dict[str, dict[str, str]]:
     """Names of the table's columns, with what BIDS wants to be said of them."""
     columns = {
         "participant_id": {"Description": "Participant"},
@@ -75,7 +76,12 @@ def _columns(with_scores: bool) -> dict[str, dict[str, str]]:
         for tissue in TISSUES:
             units = {"Units": metric.unit} if metric.unit else {}
             columns[f"{metric.key}_{tissue.key}"] = {"Description": f"{metric.title} of {tissue.name}", **units}
-    columns["outliers"] = {"Description": "Number of volumes far from the others'"}
+    for key in (f"{tissue.key}_{name}" for tissue in TISSUES for name in EXPECTED) if with_expected else ():
+        description = f"Dice expected without a reference, {key.replace('_', ', ')} of its range"
+        columns[f"expected_dice_{key}"] = {"Description": description}
+    if with_expected:
+        columns["mean_uncertainty"] = {"Description": "Mean entropy over the brain, 0 sure to 1 no idea"}
+    columns["outliers"] = {"Description": "Number of volumes and expected Dice far from the others'"}
     columns["warnings"] = {"Description": "Number of warnings of the checks at segmentation"}
     return columns
 
@@ -89,6 +95,8 @@ def _values(row: Row, columns: Sequence[str] | dict[str, Any]) -> list[Any]:
         **{f"{key}_ml": round(value, 3) for key, value in row.volumes.items()},
         **{f"{key}_z": round(value, 2) for key, value in row.z.items()},
         **row.scores,
+        **{f"expected_dice_{key}": value for key, value in row.expected.items()},
+        "mean_uncertainty": row.uncertainty,
         "outliers": len(row.outliers),
         "warnings": len(row.warnings),
     }

@@ -116,6 +116,8 @@ def segment_command(task: Task, folder: Path, reference: Path | None) -> list[st
         command += ["--reference", reference]
     if settings.probabilities:
         command += ["--probabilities", folder / "probabilities"]
+    if settings.uncertainty:
+        command += ["--uncertainty", folder / task.files.uncertainty.name]
     if settings.max_memory is not None:
         command += ["--max-memory", settings.max_memory]
     cores = ",".join(map(str, task.cores)) or "-"
