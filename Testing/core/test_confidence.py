@@ -194,14 +194,15 @@ class TestUncertainty:
 
 class TestCalibration:
     def test_the_curve_goes_through_the_means_and_never_falls(self):
-        # Five values of the agreement, four maps each; the means of the second and third stand the wrong way round.
-        values = np.array([0.3, 0.4, 0.5, 0.6, 0.7])
-        means = np.array([0.2, 0.4, 0.3, 0.5, 0.6])
-        agreement, dice = np.repeat(values, 4), np.repeat(means, 4) + np.tile([-0.1, -0.05, 0.05, 0.1], 5)
-        curve = fit_curve(agreement, dice)
-        expected = [0.2, 0.35, 0.35, 0.5, 0.6]
+        # Six values of the agreement, in as many maps as each knot has; the second and third stand the wrong way round.
+        values, counts = np.array([0.3, 0.4, 0.5, 0.6, 0.7, 0.8]), (4, 6, 10, 10, 6, 4)
+        means = np.array([0.2, 0.4, 0.32, 0.5, 0.6, 0.7])
+        dice = np.repeat(means, counts) + np.tile([-0.1, 0.1], 20)
+        curve = fit_curve(np.repeat(values, counts), dice)
+        pooled = (6 * 0.4 + 10 * 0.32) / 16
+        expected = [0.2, pooled, pooled, 0.5, 0.6, 0.7]
         np.testing.assert_allclose([curve.expect(value).middle for value in values], expected, atol=1e-3)
-        for value, between in ((0.1, 0.2), (0.65, 0.55), (1.0, 0.6)):
+        for value, between in ((0.0, 0.0), (0.15, 0.1), (0.65, 0.55), (1.0, 0.7)):
             assert curve.expect(value).middle == pytest.approx(between, abs=1e-3)
 
     def test_four_maps_in_five_lie_within_their_range(self):

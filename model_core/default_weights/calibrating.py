@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from model_core.confidence.calibration import COVERAGE, UNUSABLE_BELOW, Calibration, fit_curve
-from model_core.confidence.uncertainty import share_of_errors_found
+from model_core.confidence.uncertainty import MOST_UNCERTAIN, share_of_errors_found
 from model_core.default_weights.held_out import remembered
 from model_core.inference import Segmenter
 from model_core.metrics import dice
@@ -44,8 +44,8 @@ def try_pairs(
         path: JSON file that gets every record as soon as it is known.
 
     Returns:
-        One record a pair: draw, anatomy, contrast, faults, by tissue "agreement" and "dice", and "errors_found", None
-        where there are no errors.
+        One record a pair: draw, anatomy, contrast, faults, by tissue "agreement" and "dice", "wrong" (share of the
+        brain's voxels), and "errors_found", None where there are none.
     """
     makers = {
         f"pair {number} of seed {seed}": partial(_try, segmenter, anatomies, seed, number, step)
@@ -57,6 +57,7 @@ def try_pairs(
 def _try(segmenter: Segmenter, anatomies: Sequence[Anatomy], seed: int, number: int, step: int) -> dict[str, Any]:
     pair = make_spoiled_pair(anatomies, seed, number)
     found = segmenter.segment(pair.t1, pair.t2, step=step, mask=pair.mask)
+    wrong = float((found.labels != pair.labels)[pair.mask].mean())
     share = share_of_errors_found(found.uncertainty, found.labels, pair.labels, pair.mask)
     return {
         "draw": f"pair {number} of seed {seed}",
@@ -68,6 +69,7 @@ def _try(segmenter: Segmenter, anatomies: Sequence[Anatomy], seed: int, number: 
             tissue.key: round(float(dice(found.labels == tissue.label, pair.labels == tissue.label)), 4)
             for tissue in TISSUES
         },
+        "wrong": round(wrong, 4),
         "errors_found": None if np.isnan(share) else round(share, 4),
     }
 
@@ -91,8 +93,8 @@ def check(calibration: Calibration, records: Sequence[Mapping[str, Any]]) -> dic
     Returns:
         By tissue "error" (mean absolute difference of true and expected Dice), "bias" (mean of expected minus true) and
         "within" (share of the pairs whose Dice lies in its range); "unusable", "named" and "named_rightly", the pairs
-        with a tissue below its threshold, those told to be unusable, and those told rightly; "errors_found", the
-        median share of errors among the most uncertain tenth of voxels.
+        with a tissue below the threshold, those told to be unusable, and those told rightly; "errors_found", the median
+        share of errors among the most uncertain tenth of voxels, and "errors_findable", that of an oracle.
     """
     tissues = {}
     for key in calibration.curves:
@@ -107,7 +109,7 @@ def check(calibration: Calibration, records: Sequence[Mapping[str, Any]]) -> dic
         }
     named = [bool(calibration.unusable(calibration.expect(record["agreement"]))) for record in records]
     bad = [min(record["dice"].values()) < UNUSABLE_BELOW for record in records]
-    shares = [record["errors_found"] for record in records if record["errors_found"] is not None]
+    faulty = [record for record in records if record["errors_found"] is not None]
     return {
         "pairs": len(records),
         "anatomies": sorted({record["anatomy"] for record in records}),
@@ -115,8 +117,14 @@ def check(calibration: Calibration, records: Sequence[Mapping[str, Any]]) -> dic
         "unusable": sum(bad),
         "named": sum(named),
         "named_rightly": sum(is_bad and is_named for is_bad, is_named in zip(bad, named, strict=True)),
-        "errors_found": round(float(np.median(shares)), 3) if shares else None,
+        "errors_found": _median(record["errors_found"] for record in faulty),
+        "errors_findable": _median(min(1.0, MOST_UNCERTAIN / record["wrong"]) for record in faulty),
     }
+
+
+def _median(values: Iterable[float]) -> float | None:
+    found = list(values)
+    return round(float(np.median(found)), 3) if found else None
 
 
 def card_entry(calibration: Calibration, looks: int, learned_from: int, checked: Mapping[str, Any]) -> dict[str, Any]:

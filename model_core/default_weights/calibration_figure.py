@@ -15,6 +15,7 @@ from model_core.tissues import TISSUES
 
 LEARNED, HELD_OUT, BAND = "#9aa0a6", "#c2410c", "#1d4ed8"
 DOTS_PER_INCH = 110
+LEAST_SHOWN = 0.5  # agreement
 
 
 def draw_calibration(
@@ -45,7 +46,9 @@ def draw_calibration(
                 below.errorbar(
                     true, middle, reach, fmt="o", color=color, ecolor=color, elinewidth=0.8, markersize=4, alpha=0.7
                 )
-        above.set(title=tissue.name, xlabel="Dice between the looks", ylabel="true Dice", ylim=(0, 1))
+        above.set(
+            title=tissue.name, xlabel="Dice between the looks", ylabel="true Dice", xlim=(LEAST_SHOWN, 1), ylim=(0, 1)
+        )
         below.plot((0, 1), (0, 1), color=LEARNED, linewidth=1)
         for line in (below.axhline, below.axvline):
             line(UNUSABLE_BELOW, color=LEARNED, linewidth=1, linestyle=":")
@@ -71,7 +74,7 @@ def draw_calibration(
 
 def _draw_curve(axis: Axes, calibration: Calibration, key: str) -> None:
     curve = calibration.curves[key]
-    values = np.linspace(min(0.5, curve.agreement[0]), 1, 101)
+    values = np.linspace(LEAST_SHOWN, 1, 101)
     expected = [curve.expect(value) for value in values]
     axis.plot(values, [dice.middle for dice in expected], color=BAND, linewidth=1.6)
     axis.fill_between(

@@ -161,7 +161,7 @@ def _expected_dice(entry: dict[str, Any]) -> str:
     rows = [
         (
             tissue.name,
-            *(f"{figure:.2f} → {dice:.2f}" for figure, dice in (_ends_of(entry["tissues"][tissue.key]))),
+            *(f"{figure:.2f} → {dice:.2f}" for figure, dice in _ends_of(entry["tissues"][tissue.key])),
             f"{figures['error']:.3f}",
             f"{figures['bias']:+.3f}",
             f"{figures['within']:.0%}",
@@ -181,12 +181,20 @@ def _expected_dice(entry: dict[str, Any]) -> str:
         + f"\n\nA map is called unusable where less than {entry['unusable_below']:g} is expected of a tissue: below, "
         "agreement is no longer good (Zijdenbos et al. 1994), and a volume may be wrong by half. Of these pairs "
         f"{check['unusable']} were, {check['named']} were called so, {check['named_rightly']} of them rightly."
-        + ("" if found is None else f" The tenth of the voxels that is most uncertain held {found:.0%} of the errors.")
+        + ("" if found is None else f" {_errors_found(check)}")
+    )
+
+
+def _errors_found(check: dict[str, Any]) -> str:
+    return (
+        f"The tenth of a brain's voxels that is most uncertain held {check['errors_found']:.0%} of the errors (median); "
+        f"by chance it would be 10%, and {check['errors_findable']:.0%} if each of these voxels were wrong."
     )
 
 
 def _ends_of(curve: dict[str, Any]) -> list[tuple[float, float]]:
-    return [(curve["agreement"][end], curve["dice"][end]) for end in (0, -1)]
+    """The lowest and the highest knot that stand for maps; the curve begins at 0."""
+    return [(curve["agreement"][end], curve["dice"][end]) for end in (1, -1)]
 
 
 def _comparison(comparison: dict[str, Any]) -> str:

@@ -45,11 +45,17 @@ def answer_of(looks: Iterable[Tensor]) -> Answer:
 
 
 def labels_of(values: Tensor, dim: int) -> Tensor:
-    """The class of the highest value along an axis of classes, which is left out; uint8.
+    """The class of the highest value along an axis of classes, which is left out; uint8, the lower one of equals."""
+    return torch.cat([_labels_of_slab(slab.unbind(dim)) for slab in values.split(SLAB, dim=dim + 1)], dim=dim)
 
-    Slab by slab along the axis after it: the place of the largest takes twice the memory of what is compared.
-    """
-    return torch.cat([slab.argmax(dim=dim).to(torch.uint8) for slab in values.split(SLAB, dim=dim + 1)], dim=dim)
+
+def _labels_of_slab(classes: Sequence[Tensor]) -> Tensor:
+    largest = classes[0].clone()
+    labels = torch.zeros_like(largest, dtype=torch.uint8)
+    for label, values in enumerate(classes[1:], start=1):  # several times as fast as argmax, and in less memory
+        labels.masked_fill_(values > largest, label)
+        torch.maximum(largest, values, out=largest)
+    return labels
 
 
 def count_pairs(labels: Tensor, brain: Tensor) -> Tensor:
