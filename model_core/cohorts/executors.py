@@ -6,7 +6,7 @@ import contextlib
 import itertools
 import os
 import queue
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -133,7 +133,7 @@ def run_on_dask(tasks: Sequence[Task], scheduler: str) -> Iterator[tuple[Task, O
 
 
 @contextlib.contextmanager
-def _connect(scheduler: str) -> Iterator[Client]:
+def _connect(scheduler: str) -> Generator[Client]:
     try:
         from distributed import Client
     except ImportError as error:

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -90,7 +90,7 @@ def _run_locked(task: Task) -> tuple[str, str]:
 
 
 @contextlib.contextmanager
-def _workplace(task: Task) -> Iterator[Path]:
+def _workplace(task: Task) -> Generator[Path]:
     """A new folder: a dying child of an earlier run cannot write into it."""
     folder = task.workplace / uuid.uuid4().hex
     folder.mkdir(parents=True)

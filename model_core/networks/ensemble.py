@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -46,7 +47,7 @@ class Ensemble(SegmentationNetwork):
     @property
     def members(self) -> list[SegmentationNetwork]:
         """The networks, in the order in which they were given."""
-        return list(self.mean.members)
+        return cast("list[SegmentationNetwork]", list(self.mean.members))
 
     def forward(self, x: Tensor, *place: Tensor) -> Tensor:
         """As the members' ``forward``: logits (N, num_classes, D, H, W)."""

@@ -12,7 +12,7 @@ from model_core.networks.fast_unet import (
     depth_to_space,
     doubled,
 )
-from model_core.networks.fused_layers import Convolution
+from model_core.networks.fused_layers import Convolution, part_of
 
 
 class FusedFastUNet(nn.Module):
@@ -30,7 +30,9 @@ class FusedFastUNet(nn.Module):
         self.to_quarter = _FusedUnit(network.to_quarter)
         self.encode_quarter = _FusedResidual(network.encode_quarter)
         self.to_eighth = _FusedUnit(network.to_eighth)
-        self.bottom = nn.Sequential(*(_FusedResidual(unit) for unit in network.bottom))
+        self.bottom = nn.Sequential(
+            *(_FusedResidual(part_of(network.bottom, i, ResidualUnit)) for i in range(len(network.bottom)))
+        )
         self.from_eighth = _FusedUnit(network.from_eighth)
         self.decode_quarter = _FusedResidual(network.decode_quarter)
         self.from_quarter = _FusedUnit(network.from_quarter)

@@ -8,7 +8,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 
 from model_core.errors import UserError
@@ -20,7 +20,7 @@ NO_FSYNC = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP)  # of file systems that d
 
 
 @contextlib.contextmanager
-def replace_when_complete(path: str | Path) -> Iterator[Path]:
+def replace_when_complete(path: str | Path) -> Generator[Path]:
     """Give a temporary path to write to; what stands there at the end takes the place of ``path``.
 
     The temporary path has the final name, in a hidden folder beside it, so that writers which look at

@@ -8,7 +8,7 @@ import os
 import socket
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -24,7 +24,7 @@ class LockedError(UserError):
 
 
 @contextmanager
-def locked(path: Path, purpose: str) -> Iterator[None]:
+def locked(path: Path, purpose: str) -> Generator[None]:
     """Hold a lock file while the block runs; it is removed at the end.
 
     A lock whose process is gone (killed, or its machine was switched off) is taken over.

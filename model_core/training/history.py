@@ -7,6 +7,7 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import matplotlib
 import numpy as np
@@ -17,6 +18,9 @@ from matplotlib.ticker import LogLocator, NullFormatter
 from model_core.reports.plot_style import CURVE_COLORS, PLOT_STYLE
 from model_core.system.files import replace_when_complete
 from model_core.tissues import TISSUES
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
 
 HISTORY_FILE, CURVE_FILE, TENSORBOARD_FOLDER = "history.csv", "training_curve.png", "tensorboard"
 DICE_COLUMNS = {tissue.key: f"validation_dice_{tissue.key}" for tissue in TISSUES}
@@ -35,7 +39,7 @@ class Row:
         iteration: iterations done.
         loss: mean cross entropy over the iterations since the row before.
         learning_rate: rate of the last of them.
-        patches_per_second: training windows a second over them, validation and saving not counted.
+        patches_per_second: training windows per second over them, validation and saving not counted.
         dice: whole-volume validation Dice by tissue key, 0 to 1; empty where none was measured.
     """
 
@@ -170,7 +174,7 @@ def _cells(row: Row) -> list[str]:
     return [str(row.iteration), repr(row.loss), repr(row.learning_rate), f"{row.patches_per_second:.4g}", *dice]
 
 
-def _open_tensorboard(folder: Path, resume_at: int) -> object | None:
+def _open_tensorboard(folder: Path, resume_at: int) -> SummaryWriter | None:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:

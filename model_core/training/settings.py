@@ -29,6 +29,9 @@ FINAL_WEIGHTS = ("last", "best")
 PRECISIONS = ("auto", "float32", "float16", "bfloat16")
 
 
+_BY_NETWORK: Any = None  # stands for the network's own value until the settings are made
+
+
 @dataclass(frozen=True, kw_only=True)
 class TrainingSettings:
     """All that decides a run besides its data; the defaults are the papers' where they give one.
@@ -67,13 +70,13 @@ class TrainingSettings:
     """
 
     network: str = "nonlocal_unet"
-    window: int | None = None
-    batch: int | None = None
-    learning_rate: float | None = None
-    weight_decay: float | None = None
-    optimizer: str | None = None
-    loss: str | None = None
-    gradient_clip: float | None = None
+    window: int = _BY_NETWORK
+    batch: int = _BY_NETWORK
+    learning_rate: float = _BY_NETWORK
+    weight_decay: float = _BY_NETWORK
+    optimizer: str = _BY_NETWORK
+    loss: str = _BY_NETWORK
+    gradient_clip: float = _BY_NETWORK
     rate_decay: float = 0.0  # 2e-6 is the other reading of the dual aggregation paper's "decay of 2e-6"
     schedule: str = "constant"  # both papers
     warmup: int = 0  # neither paper warms up
