@@ -161,7 +161,7 @@ def _members(options: argparse.Namespace) -> list[Member]:
     ]
     options.output.mkdir(parents=True, exist_ok=True)
     names = [""] if options.members == 1 else [f"member-{number}" for number in range(1, options.members + 1)]
-    beginnings: list[Path | None] = [None] * options.members
+    beginnings: Sequence[Path | None] = [None] * options.members
     if options.initial_weights:
         beginnings = _split(options.initial_weights, [options.output / name for name in names])
     pairs_seeds = [settings.seed for settings in stages[0]]

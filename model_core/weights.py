@@ -7,7 +7,7 @@ import os
 import platform
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy
 import safetensors
@@ -135,7 +135,7 @@ def _named_network(path: Path, card: dict[str, Any]) -> SegmentationNetwork:
         raise UserError(
             f"The weights file {path} names {members!r} members; 1 to {LARGEST_ENSEMBLE} were expected; {SET_RIGHT}."
         )
-    if not all(type(count) is int and 1 <= count <= 64 for count in (channels, classes)):  # True is an int, too
+    if not _is_count(channels) or not _is_count(classes):
         raise UserError(
             f"The weights file {path} names {channels!r} input and {classes!r} output channels; whole numbers were "
             f"expected; {SET_RIGHT}."
@@ -143,6 +143,10 @@ def _named_network(path: Path, card: dict[str, Any]) -> SegmentationNetwork:
     with torch.random.fork_rng(devices=[]):  # the first weights are not used, and reading a file draws no numbers
         built = [build_network(name, channels, classes) for _ in range(members)]
     return built[0] if members == 1 else Ensemble(built)
+
+
+def _is_count(value: object) -> TypeGuard[int]:
+    return type(value) is int and 1 <= value <= 64  # True is an int, too
 
 
 def _check_tensors(path: Path, network: SegmentationNetwork, tensors: dict[str, torch.Tensor]) -> None:

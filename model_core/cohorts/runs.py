@@ -104,7 +104,7 @@ def segment_command(task: Task, folder: Path, reference: Path | None) -> list[st
     """The child's command line: the one place that knows segment.py's options."""
     subject, settings = task.subject, task.settings
     how = replace(settings.how, device=task.device, age_months=subject.age_months)
-    command = [
+    command: list[object] = [
         *("--t1", subject.t1, "--t2", subject.t2, "--output", folder / task.files.labels.name),
         *("--weights", settings.weights, *how.as_arguments()),
         *("--picture", folder / task.files.picture.name, "--report", folder / task.files.report.name),

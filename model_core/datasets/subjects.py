@@ -268,7 +268,7 @@ def draw_windows(
     images = np.empty((size, 2, *(window,) * 3), np.float32)
     labels = np.empty((size, *(window,) * 3), np.uint8)
     for image, label in zip(images, labels, strict=True):
-        t1, t2, box_labels = boxes[rng.integers(len(boxes))]
+        t1, t2, box_labels = boxes[int(rng.integers(len(boxes)))]
         starts = rng.integers(np.array(t1.shape) - window + 1)
         place = tuple(slice(start, start + window) for start in starts)
         image[0], image[1], label[:] = t1[place], t2[place], box_labels[place]

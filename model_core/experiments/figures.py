@@ -23,7 +23,7 @@ from model_core.training.history import Row
 HERE_COLOR, PAPER_COLOR = "#33415c", "#c7700a"
 MODEL_COLORS = ("#2f6fb3", "#b3402f", "#3c8f5a", "#7a5ba6")
 AVERAGE_COLOR = "#1b2330"
-PAPER_STYLE = {
+PAPER_STYLE: dict[str, Any] = {
     "marker": "D", "markersize": 8, "markerfacecolor": "none", "markeredgecolor": PAPER_COLOR, "markeredgewidth": 1.8,
     "color": PAPER_COLOR, "linestyle": "none", "zorder": 4,
 }  # fmt: skip
@@ -120,8 +120,8 @@ def draw_dice_against(
         at, scores = published
         figures = [*scores.tissues, *([scores.average] if scores.average else [])]
         for figure_printed, color in zip(figures, colors, strict=False):
-            axis.plot([at], [figure_printed.mean], **PAPER_STYLE | {"markeredgecolor": color})
-        axis.plot([], [], **PAPER_STYLE | {"markeredgecolor": "gray"}, label=f"the paper's table, at {at}")
+            axis.plot([at], [figure_printed.mean], **_paper_style(color))
+        axis.plot([], [], **_paper_style("gray"), label=f"the paper's table, at {at}")
         _set_places(axis, sorted({*places, at}), doubling=doubling)
         axis.set(xlabel=label, ylabel="Dice")
         axis.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
@@ -151,6 +151,10 @@ def draw_windows(counts: Mapping[int, int], published: Mapping[int, int]) -> byt
         axis.set(xlabel="Overlap step (voxels)", ylabel="Windows of one subject")
         axis.legend()
         return _png(figure)
+
+
+def _paper_style(edge: str) -> dict[str, Any]:
+    return PAPER_STYLE | {"markeredgecolor": edge}
 
 
 def _draw_subjects(axis: Axes, place: float, values: Sequence[float]) -> None:

@@ -183,9 +183,11 @@ class Plan:
         mine = self.settings
         validate_every = min(VALIDATE_EVERY, max(1, mine.iterations // VALIDATIONS))
         window = changes.get("window", mine.window)
+        paper = network_settings("dual_aggregation")
+        rate = {"learning_rate": paper["learning_rate"]} if model == DUAL_BASELINE else {}
         return TrainingSettings(
             network=NETWORK_OF_MODEL.get(model, model),
-            learning_rate=network_settings("dual_aggregation")["learning_rate"] if model == DUAL_BASELINE else None,
+            **rate,
             iterations=mine.iterations,
             batch=mine.batch,
             window=window,

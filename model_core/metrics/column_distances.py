@@ -93,12 +93,12 @@ def _pack(volume: np.ndarray, axis: int) -> _Columns:
     return _Columns(packed, order[starts], np.diff(starts, append=len(order)), words[starts])
 
 
-def _mean_nearest_distance(columns: _Columns, others: _Columns, count_type: type) -> float:
+def _mean_nearest_distance(columns: _Columns, others: _Columns, count_type: type[np.unsignedinteger]) -> float:
     differing = _nearest_differing_voxels(columns, others, count_type)
     return float(np.average(np.sqrt(differing, dtype=np.float64), weights=columns.counts))
 
 
-def _nearest_differing_voxels(columns: _Columns, others: _Columns, count_type: type) -> np.ndarray:
+def _nearest_differing_voxels(columns: _Columns, others: _Columns, count_type: type[np.unsignedinteger]) -> np.ndarray:
     """Number of voxels in which each distinct column differs from the nearest of the others, (n,)."""
     nearest = _differing_from_neighbours(columns, others, count_type)
     open_ = np.flatnonzero(nearest)
@@ -120,7 +120,7 @@ def _nearest_differing_voxels(columns: _Columns, others: _Columns, count_type: t
     return nearest
 
 
-def _differing_from_neighbours(columns: _Columns, others: _Columns, count_type: type) -> np.ndarray:
+def _differing_from_neighbours(columns: _Columns, others: _Columns, count_type: type[np.unsignedinteger]) -> np.ndarray:
     """Upper bound: the least difference from the other volume's columns at the 3×3 nearest positions."""
     rows, positions = others.packed.shape[:2]
     row, position = np.divmod(columns.first, positions)
@@ -155,7 +155,7 @@ def _similar_blocks(segments: np.ndarray) -> list[np.ndarray]:
     return blocks
 
 
-def _least_difference(segments: np.ndarray, block: np.ndarray, count_type: type) -> np.ndarray:
+def _least_difference(segments: np.ndarray, block: np.ndarray, count_type: type[np.unsignedinteger]) -> np.ndarray:
     """Lower bound of the difference between each column and every column of a block.
 
     Args:
@@ -174,7 +174,7 @@ def _least_difference(segments: np.ndarray, block: np.ndarray, count_type: type)
     return np.add.reduce(above, axis=0, dtype=count_type)
 
 
-def _differing_voxels(block: np.ndarray, words: np.ndarray, count_type: type) -> np.ndarray:
+def _differing_voxels(block: np.ndarray, words: np.ndarray, count_type: type[np.unsignedinteger]) -> np.ndarray:
     """Differing voxels between each column of a block (m, words) and each of ``words`` (words, n): (m, n)."""
     differing = _count_bits(block[:, :1] ^ words[0]).astype(count_type, copy=False)
     for word in range(1, len(words)):

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 import torch.nn.functional as F
@@ -45,7 +45,7 @@ from model_core.networks.fused_layers import (
 from model_core.networks.nonlocal_unet import GlobalBottom, GlobalUp, NonlocalUNet
 
 
-def has_fused_form(network: nn.Module) -> bool:
+def has_fused_form(network: nn.Module) -> TypeGuard[SegmentationNetwork]:
     """Whether `fused` knows the class of a network."""
     return isinstance(network, CC3DFCN | NonlocalUNet | DualAggregation | FastUNet | Ensemble)
 

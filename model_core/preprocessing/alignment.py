@@ -203,7 +203,7 @@ def _shrunk(image: sitk.Image, *, smooth: bool = True) -> sitk.Image:
     """Return a scan with voxels of about 2 mm, or its mask, which is not smoothed."""
     factors = [max(1, round(ROUGH_VOXEL_MM / side)) for side in image.GetSpacing()]
     if smooth:
-        image = sitk.DiscreteGaussian(sitk.Cast(image, sitk.sitkFloat32), ROUGH_SMOOTHING_MM**2)
+        image = sitk.DiscreteGaussian(sitk.Cast(image, sitk.sitkFloat32), [ROUGH_SMOOTHING_MM**2] * 3)
     return sitk.Shrink(image, factors)
 
 

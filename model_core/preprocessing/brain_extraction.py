@@ -194,7 +194,7 @@ def _run(tool: Tool, gpu: bool, folder: Path, on_wait: Callable[[], None]) -> No
     """Run a tool to its end; its children end with it when this one is interrupted."""
     with open(folder / "stderr.txt", "w+b") as errors:
         try:
-            command = tool.command(tool.program, gpu)
+            command = tool.command(tool.program or tool.programs[0], gpu)
             on_wait()  # to ask a tool for its version may have taken seconds
             process = subprocess.Popen(
                 command,

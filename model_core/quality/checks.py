@@ -59,8 +59,12 @@ def check_scans(t1: Volume | None, t2: Volume | None, pair: PreparedPair) -> lis
     Raises:
         UserError: the result would be worthless: a skull, swapped scans, one scan given twice.
     """
-    if t1 is None or t2 is None:
-        return _check_one_scan(*(("T2", t2, pair.t2) if t1 is None else ("T1", t1, pair.t1)), pair)
+    if t1 is None:
+        if t2 is None:
+            raise ValueError("neither scan was given; expected one at least")
+        return _check_one_scan("T2", t2, pair.t2, pair)
+    if t2 is None:
+        return _check_one_scan("T1", t1, pair.t1, pair)
     _refuse_worthless(t1, t2, pair)
     place = check_place(t1, t2, pair)
     return [

@@ -78,7 +78,7 @@ class ProgressReport:
     def __init__(self, channel: Channel, identifier: Identifier) -> None:
         self._channel, self._identifier = channel, identifier
         self._stage = ""
-        self._counts = {
+        self._counts: dict[str, int | float | None] = {
             "windows_done": 0,
             "windows_total": 0,
             "seconds_left": None,

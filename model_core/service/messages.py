@@ -10,7 +10,7 @@ import math
 import os
 from dataclasses import MISSING, dataclass, field, fields
 from types import NoneType
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from model_core.errors import UserError
 from model_core.segmentation_options import OLDEST_MONTHS, SegmentationOptions
@@ -78,9 +78,10 @@ class Quit:
     """End the worker."""
 
 
+Kind = TypeVar("Kind", Open, Put, Segment, Score, Stop, Quit)
 Content = Open | Put | Segment | Score | Stop | Quit
-_KINDS: dict[str, type] = {kind.__name__.lower(): kind for kind in get_args(Content)}
-_TYPE_NAMES = {
+_KINDS: dict[str, type[Content]] = {kind.__name__.lower(): kind for kind in get_args(Content)}
+_TYPE_NAMES: dict[type, str] = {
     str: "a text",
     int: "a whole number from 1 on",
     float: f"a number from 0 to {OLDEST_MONTHS:g}",
@@ -120,6 +121,16 @@ class Request:
     id: Identifier
     content: Content
     stop: StopWish = field(default_factory=StopWish)
+
+    def content_as(self, kind: type[Kind]) -> Kind:
+        """The content, whose kind the caller knows.
+
+        Raises:
+            TypeError: it is of another kind.
+        """
+        if not isinstance(self.content, kind):
+            raise TypeError(f"the request asks to {type(self.content).__name__.lower()}; expected {kind.__name__}")
+        return self.content
 
 
 class BadRequest(UserError):

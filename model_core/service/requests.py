@@ -23,7 +23,7 @@ from model_core.metrics.disagreements import deepest_place, disagreement_map
 from model_core.model_card import DEFAULT_WEIGHTS
 from model_core.segmentation.comparison import compare
 from model_core.service.channel import Channel, ExchangeFolder
-from model_core.service.messages import Request, Score
+from model_core.service.messages import Request, Score, Segment
 from model_core.service.segmentation import LoadedNetwork, SegmentationRun
 from model_core.system.devices import (
     Device,
@@ -80,11 +80,12 @@ class Tasks:
             UserError: the input or the machine is at fault.
             Stopped: the user wants no result, or there is none yet.
         """
-        batch_size = request.content.batch_size
+        wanted = request.content_as(Segment)
+        batch_size = wanted.batch_size
         for is_last_try in (False, True):
             run = SegmentationRun(request, folder, self._channel, self._preparing, batch_size)
             try:
-                device = self._device_named(request.content.device)
+                device = self._device_named(wanted.device)
                 return run.carry_out(device, self._network_for)
             except Exception as error:
                 if is_last_try or not lacks_memory(error):
@@ -97,7 +98,7 @@ class Tasks:
 
     def score(self, request: Request, folder: ExchangeFolder) -> dict[str, Any]:
         """Score a label map against a reference; returns and raises as `segment`."""
-        wanted: Score = request.content
+        wanted = request.content_as(Score)
         labels = read_labels(folder.find("prediction", wanted.prediction))
         reference = read_labels(folder.find("reference", wanted.reference))
         compared = compare(labels, reference)

@@ -218,7 +218,7 @@ def _read_exactly(path: Path, count: int) -> np.ndarray:
     filled = 0
     with _open(path) as stream:
         while filled < count:
-            read = stream.readinto(memoryview(content)[filled : filled + (1 << 24)])
+            read = stream.readinto(content.data[filled : filled + (1 << 24)])
             if not read:
                 raise truncated(path, count, f"{filled:,}")
             filled += read
