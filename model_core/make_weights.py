@@ -28,7 +28,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from model_core.default_weights.card_content import describe_scores, make_card, training_data
-from model_core.default_weights.card_page import describe_card
+from model_core.default_weights.card_page import page_of_card
 from model_core.default_weights.held_out import BOTH_SCANS, score_draws, summarise
 from model_core.default_weights.held_out import SEED as DRAWS_SEED
 from model_core.default_weights.recipe import SHARES, anatomy_files, default_members, stage_settings
@@ -43,6 +43,7 @@ from model_core.synthesis.sampler import SyntheticSampler
 from model_core.system.command_line import STOPPED_BY_USER, run_command
 from model_core.system.devices import available_cores
 from model_core.system.files import replace_when_complete
+from model_core.system.provenance import sha256_of
 from model_core.training.loop import TrainingStopped, train
 from model_core.training.run_folder import CHECKPOINT_FILE, WEIGHTS_FILE
 from model_core.training.settings import TrainingSettings
@@ -107,7 +108,7 @@ def finish(
         card["one_scan_scores"] = {given: summarise(scored)["all"] for given, scored in by_given.items()}
     save_weights(weights, network, card, half=half)
     with replace_when_complete(options.output / CARD_FILE) as temporary:
-        temporary.write_text(describe_card(load_weights(weights)[1]), encoding="utf-8")
+        temporary.write_text(page_of_card(load_weights(weights)[1]), encoding="utf-8")
     print(f"Weights: {weights}\nCard: {options.output / CARD_FILE}")
 
 
@@ -139,7 +140,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 def _fingerprint(weights: Path) -> str:
     """SHA-256 of a weights file, which is read whole first: a missing or damaged one is told of in a sentence."""
     load_weights(weights)
-    return hashlib.sha256(weights.read_bytes()).hexdigest()
+    return sha256_of(weights)
 
 
 @dataclass(frozen=True)

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeGuard
 
-import numpy
-import safetensors
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_safetensors
@@ -20,6 +17,7 @@ from model_core.model_card import CARD_KEY, SET_RIGHT, describe_unreadable, read
 from model_core.networks import NETWORKS, SegmentationNetwork, build_network, count_parameters
 from model_core.networks.ensemble import Ensemble
 from model_core.system.files import replace_when_complete
+from model_core.system.provenance import versions_of
 
 LARGEST_WINDOW = 256  # voxels a side; attention over more than that fits no machine
 NORMALISATIONS = {
@@ -113,12 +111,7 @@ def _facts(network: SegmentationNetwork, *, half: bool) -> dict[str, Any]:
         "stored_as": "float16" if half else "float32",
         "members": len(network.members) if isinstance(network, Ensemble) else 1,
         "normalisation": NORMALISATIONS[network.input_form.standardised_over],
-        "versions": {
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "numpy": numpy.__version__,
-            "safetensors": safetensors.__version__,
-        },
+        "versions": versions_of(("torch", "numpy", "safetensors")),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 

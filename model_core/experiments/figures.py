@@ -18,7 +18,7 @@ from model_core.experiments.results import COLUMNS, HEADINGS, Evaluation
 from model_core.metric_table import Metric
 from model_core.reports.plot_style import CURVE_COLORS, PLOT_STYLE
 from model_core.tissues import TISSUES
-from model_core.training.history import Row
+from model_core.training.history import HistoryRow
 
 HERE_COLOR, PAPER_COLOR = "#33415c", "#c7700a"
 MODEL_COLORS = ("#2f6fb3", "#b3402f", "#3c8f5a", "#7a5ba6")
@@ -66,7 +66,7 @@ def draw_scores(metric: Metric, models: Mapping[str, Sequence[Evaluation]], publ
         return _png(figure)
 
 
-def draw_curves(histories: Mapping[str, Sequence[Row]]) -> bytes:
+def draw_curves(histories: Mapping[str, Sequence[HistoryRow]]) -> bytes:
     """Draw training loss and mean validation Dice of some models over the iterations.
 
     Args:
@@ -128,7 +128,7 @@ def draw_dice_against(
         return _png(figure)
 
 
-def draw_windows(counts: Mapping[int, int], published: Mapping[int, int]) -> bytes:
+def draw_window_counts(counts: Mapping[int, int], published: Mapping[int, int]) -> bytes:
     """Draw the number of windows against the overlap step, on logarithmic axes.
 
     Args:

@@ -24,11 +24,11 @@ HE_GAIN = math.sqrt(2)
 SOFTMAX_GAIN = 1.0
 SMALL_GAIN = 0.1
 
-Convolution = TypeVar("Convolution", nn.Conv3d, nn.ConvTranspose3d)
+AnyConvolution = TypeVar("AnyConvolution", nn.Conv3d, nn.ConvTranspose3d)
 
 
 @torch.no_grad()
-def initialised(conv: Convolution, *, gain: float = HE_GAIN) -> Convolution:
+def initialised(conv: AnyConvolution, *, gain: float = HE_GAIN) -> AnyConvolution:
     """Draw the weights of a convolution from a normal with std gain/√fan-in, by torch's global generator; biases 0.
 
     In a transposed convolution of stride s an output voxel sees only kernel³/s³ of the kernel.

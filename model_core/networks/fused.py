@@ -28,8 +28,8 @@ from model_core.networks.fast_unet import FastUNet
 from model_core.networks.fused_fast_unet import FusedFastUNet
 from model_core.networks.fused_layers import (
     Affine,
-    Convolution,
     Deconvolution,
+    FusedConvolution,
     ShiftedTokens,
     attend_scaled,
     channels_last,
@@ -81,7 +81,7 @@ class _FoldedUNet(nn.Module):
 
     def __init__(self, network: NonlocalUNet | DualAggregation) -> None:
         super().__init__()
-        self.stem = Convolution(network.stem, norm_of(network.encode_1.activate_1))
+        self.stem = FusedConvolution(network.stem, norm_of(network.encode_1.activate_1))
         self.encode_1 = _FoldedResidual(network.encode_1, is_activated=True)
         self.encode_2, self.encode_3 = _folded(network.encode_2), _folded(network.encode_3)
         self.bottom = _folded(network.bottom)
@@ -103,12 +103,14 @@ class _FoldedCC3DFCN(nn.Module):
         super().__init__()
         self.levels = nn.ModuleList(_folded_level(level) for level in network.levels)
         self.transforms = nn.ModuleList(
-            Convolution(part_of(transform, 0, nn.Conv3d)) for transform in network.transforms
+            FusedConvolution(part_of(transform, 0, nn.Conv3d)) for transform in network.transforms
         )
         self.deconvs = nn.ModuleList(
             Deconvolution.of(part_of(deconv, 0, nn.ConvTranspose3d)) for deconv in network.deconvs
         )
-        self.joins = nn.ModuleList(Convolution(part_of(network.joins, i, nn.Conv3d)) for i in range(len(network.joins)))
+        self.joins = nn.ModuleList(
+            FusedConvolution(part_of(network.joins, i, nn.Conv3d)) for i in range(len(network.joins))
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         x, transformed = channels_last(x), []
@@ -126,7 +128,7 @@ def _folded_level(level: nn.Module) -> nn.ModuleList:
     """Of convolution, norm and ReLU, repeated, the convolutions."""
     starts = range(0, sum(1 for _ in level.children()), 3)
     return nn.ModuleList(
-        Convolution(part_of(level, i, nn.Conv3d), part_of(level, i + 1, nn.BatchNorm3d)) for i in starts
+        FusedConvolution(part_of(level, i, nn.Conv3d), part_of(level, i + 1, nn.BatchNorm3d)) for i in starts
     )
 
 
@@ -153,9 +155,9 @@ class _FoldedResidual(nn.Module):
     def __init__(self, block: ResidualBlock, *, is_activated: bool = False) -> None:
         super().__init__()
         self.activate = None if is_activated else Affine(norm_of(block.activate_1))
-        self.conv_1 = Convolution(block.conv_1, norm_of(block.activate_2))
-        self.conv_2 = Convolution(block.conv_2)
-        self.projection = Convolution(block.projection) if block.shortcut == "projection" else None
+        self.conv_1 = FusedConvolution(block.conv_1, norm_of(block.activate_2))
+        self.conv_2 = FusedConvolution(block.conv_2)
+        self.projection = FusedConvolution(block.projection) if block.shortcut == "projection" else None
         self.adds_input = block.shortcut == "identity"
 
     def forward(self, x: Tensor) -> Tensor:
@@ -171,7 +173,7 @@ class _FoldedActivatedConvolution(nn.Module):
 
     def __init__(self, block: nn.Sequential) -> None:
         super().__init__()
-        self.activate, self.conv = Affine(norm_of(block[0])), Convolution(part_of(block, 1, nn.Conv3d))
+        self.activate, self.conv = Affine(norm_of(block[0])), FusedConvolution(part_of(block, 1, nn.Conv3d))
 
     def forward(self, x: Tensor) -> Tensor:
         return self.conv(relu6_(self.activate(x)))
@@ -180,7 +182,7 @@ class _FoldedActivatedConvolution(nn.Module):
 class _FoldedHead(nn.Module):
     def __init__(self, head: OutputHead) -> None:
         super().__init__()
-        self.activate, self.conv = Affine(norm_of(head.activate)), Convolution(head.conv)
+        self.activate, self.conv = Affine(norm_of(head.activate)), FusedConvolution(head.conv)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.conv(relu6_(self.activate(x)))
@@ -194,10 +196,10 @@ class _FoldedPyramid(nn.Module):
         self.activate = Affine(norm_of(block.activate_1))
         scales, shifts = (part.chunk(len(block.branches)) for part in scale_and_shift(norm_of(block.activate_2)))
         self.branches = nn.ModuleList(
-            Convolution(part_of(block.branches, i, nn.Conv3d), following)
+            FusedConvolution(part_of(block.branches, i, nn.Conv3d), following)
             for i, following in enumerate(zip(scales, shifts, strict=True))
         )
-        self.down, self.projection = Convolution(block.down), Convolution(block.projection)
+        self.down, self.projection = FusedConvolution(block.down), FusedConvolution(block.projection)
 
     def forward(self, x: Tensor) -> Tensor:
         activated = relu6_(self.activate(x))

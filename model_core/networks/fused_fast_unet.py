@@ -12,7 +12,7 @@ from model_core.networks.fast_unet import (
     depth_to_space,
     doubled,
 )
-from model_core.networks.fused_layers import Convolution, part_of
+from model_core.networks.fused_layers import FusedConvolution, part_of
 
 
 class FusedFastUNet(nn.Module):
@@ -37,9 +37,9 @@ class FusedFastUNet(nn.Module):
         self.decode_quarter = _FusedResidual(network.decode_quarter)
         self.from_quarter = _FusedUnit(network.from_quarter)
         self.decode_half = _FusedResidual(network.decode_half)
-        self.to_full = Convolution(network.to_full)
+        self.to_full = FusedConvolution(network.to_full)
         self.refine = _FusedUnit(network.refine)
-        self.classify = Convolution(network.classify)
+        self.classify = FusedConvolution(network.classify)
 
     def forward(self, x: Tensor, place: Tensor | None = None) -> Tensor:
         """As ``FastUNet.forward``; the logits come channels-last."""
@@ -56,7 +56,7 @@ class FusedFastUNet(nn.Module):
 class _FusedUnit(nn.Module):
     def __init__(self, unit: ConvolutionUnit) -> None:
         super().__init__()
-        self.conv = Convolution(unit.conv, unit.norm)
+        self.conv = FusedConvolution(unit.conv, unit.norm)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.conv(x).relu_()
@@ -66,7 +66,7 @@ class _FusedResidual(nn.Module):
     def __init__(self, unit: ResidualUnit) -> None:
         super().__init__()
         self.first = _FusedUnit(unit.first)
-        self.second = Convolution(unit.second, unit.norm)
+        self.second = FusedConvolution(unit.second, unit.norm)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.second(self.first(x)).add_(x).relu_()

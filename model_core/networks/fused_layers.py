@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 RELU6 = 6.0
 
-Kind = TypeVar("Kind", bound=nn.Module)
+Part = TypeVar("Part", bound=nn.Module)
 
 
 class Affine(nn.Module):
@@ -36,7 +36,7 @@ class Affine(nn.Module):
         return torch.addcmul(self.shift, x, self.scale)
 
 
-class Convolution(nn.Module):
+class FusedConvolution(nn.Module):
     """A convolution, and the batch normalisation that alone gets its output.
 
     On the CPU oneDNN is called by name: at batch 1 on one thread `F.conv3d` chooses a path several times slower.
@@ -177,7 +177,7 @@ def relu6_(x: Tensor) -> Tensor:
     return x.clamp_(0, RELU6)
 
 
-def part_of(modules: nn.Module, index: int, kind: type[Kind]) -> Kind:
+def part_of(modules: nn.Module, index: int, kind: type[Part]) -> Part:
     """The module at an index of a container of torch's, which does not say what kinds it holds.
 
     Raises:

@@ -10,11 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import nibabel
 import numpy as np
-import safetensors
-import scipy
-import SimpleITK as sitk
 import torch
 
 from model_core.errors import UserError
@@ -33,6 +29,7 @@ from model_core.system.devices import (
     is_out_of_memory,
     list_devices,
 )
+from model_core.system.provenance import versions_of
 from model_core.tissues import TISSUES, Tissue
 from model_core.volumes import Volume, read_labels, write_volume
 from model_core.volumes.faults import check_content
@@ -58,13 +55,9 @@ class Tasks:
 
     def describe(self) -> dict[str, Any]:
         """What a panel wants to know of this machine: versions, devices, and why a GPU lies idle if one does."""
-        libraries = (torch, np, scipy, nibabel, sitk, safetensors)
         return {
             "host": platform.node(),
-            "versions": {
-                "python": platform.python_version(),
-                **{library.__name__: str(library.__version__) for library in libraries},
-            },
+            "versions": versions_of(("torch", "numpy", "scipy", "nibabel", "SimpleITK", "safetensors")),
             "devices": [asdict(device) for device in self.devices],
             "default_device": best_device(self.devices).name,
             "note": explain_unused_gpu(self.devices),

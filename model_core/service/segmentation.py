@@ -28,7 +28,7 @@ from model_core.volumes import Volume, read_mask, read_volume, write_volume
 
 SECONDS_BETWEEN_LOOKS = 0.05  # for a wish to stop while the scans are prepared
 SECONDS_FOR_TOOL = 1.3  # to be ended; a panel that waits for 1.5 s shall still hear of the stop
-STAGES = {ORIENTATION: "preparing", BIAS: "correcting", ALIGNMENT: "aligning", EXTRACTION: "extracting"}
+STAGE_OF_RAW_STEP = {ORIENTATION: "preparing", BIAS: "correcting", ALIGNMENT: "aligning", EXTRACTION: "extracting"}
 
 
 @dataclass(frozen=True)
@@ -145,7 +145,7 @@ class SegmentationRun:
         def begin(stage: str) -> None:
             self._stop.check()
             self._is_extracting = stage == EXTRACTION
-            self._report.begin(STAGES.get(stage, stage))
+            self._report.begin(STAGE_OF_RAW_STEP.get(stage, stage))
 
         prepared = self._preparing.submit(
             prepare_scans,

@@ -35,7 +35,7 @@ from model_core.tissues import TISSUES
 from model_core.training.batches import Sampler, prefetch, to_device
 from model_core.training.checkpoints import load_checkpoint, save_checkpoint
 from model_core.training.distributed import ALONE, Processes, joined, started_together
-from model_core.training.history import History, Row
+from model_core.training.history import History, HistoryRow
 from model_core.training.losses import LOSSES
 from model_core.training.run_folder import (
     BEST_WEIGHTS_FILE,
@@ -256,7 +256,7 @@ class _Run:
             return False
         earlier_best = history.best_dice
         rate = settings.learning_rate_at(iteration - 1)
-        history.append(row := Row(iteration, loss, rate, self.speed(), scores))
+        history.append(row := HistoryRow(iteration, loss, rate, self.speed(), scores))
         self.state.begin_row()
         if settings.final_weights == "best" and scores and row.mean_dice > earlier_best:
             self._save_weights(BEST_WEIGHTS_FILE, history)

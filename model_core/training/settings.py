@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from model_core.errors import UserError
 from model_core.networks import NETWORKS, NetworkRecord
+from model_core.segmentation_options import flag_of
+from model_core.system.provenance import changes_between
 from model_core.training.losses import LOSSES
 
 # What a network's record does not say otherwise: as in Wang et al. 2020 (the first paper).
@@ -122,7 +124,7 @@ class TrainingSettings:
 
     def _require(self, name: str, holds: bool, expected: str) -> None:
         if not holds:
-            option = "--" + name.replace("_", "-")
+            option = flag_of(name)
             raise UserError(f"{option} is {getattr(self, name)!r}; expected {expected}; change {option}.")
 
     def learning_rate_at(self, iteration: int) -> float:
@@ -145,14 +147,13 @@ class TrainingSettings:
             "--window was 32 and is 24, ...", empty when the run can go on. More iterations may be
             asked of a run with a constant rate: the iterations done stay as they were.
         """
-        differences = []
-        for field in fields(self):
-            usual = PAPER_SETTINGS.get(field.name, field.default)
-            before, now = earlier.get(field.name, usual), getattr(self, field.name)
-            longer = field.name == "iterations" and self.schedule == "constant" and isinstance(before, int)
-            if before != now and not (longer and now >= before):
-                differences.append(f"--{field.name.replace('_', '-')} was {before!r} and is {now!r}")
-        return ", ".join(differences)
+        before = {field.name: PAPER_SETTINGS.get(field.name, field.default) for field in fields(self)}
+        before |= {name: value for name, value in earlier.items() if name in before}
+        done = before["iterations"]
+        if self.schedule == "constant" and isinstance(done, int) and self.iterations >= done:
+            before["iterations"] = self.iterations
+        flags = ({flag_of(name): value for name, value in of.items()} for of in (before, asdict(self)))
+        return ", ".join(changes_between(*flags, word=repr))
 
 
 def network_settings(network: str) -> dict[str, Any]:
