@@ -8,7 +8,7 @@
 
 Every training is a job of its own that can be stopped and goes on when it is run again; finished jobs are not run
 again. Without --job all jobs run one after another, then report.html and report.md are written. --list-jobs prints
-the jobs' commands, one a line, for GNU parallel or an array of SLURM; several may run side by side. An output folder
+the jobs' commands, one per line, for GNU parallel or an array of SLURM; several may run side by side. An output folder
 keeps the settings that it was begun with. The experiments:
 
 """

@@ -19,7 +19,7 @@ from model_core.networks.ensemble import Ensemble
 from model_core.system.files import replace_when_complete
 from model_core.system.provenance import versions_of
 
-LARGEST_WINDOW = 256  # voxels a side; attention over more than that fits no machine
+LARGEST_WINDOW = 256  # voxels per side; attention over more than that fits no machine
 NORMALISATIONS = {
     "window": "per window and modality: mean 0, standard deviation 1, floored at 1/sqrt(voxels)",
     "volume": "per brain and modality: clipped at its .5 and 99.5 percentiles, mean 0, standard deviation 1",

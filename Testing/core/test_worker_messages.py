@@ -15,7 +15,7 @@ from model_core.service.messages import (
     Segment,
     Stop,
     Stopped,
-    StopWish,
+    StopRequest,
     parse,
 )
 
@@ -114,14 +114,14 @@ def test_a_long_value_does_not_make_a_long_sentence():
     assert len(str(fault(line("stop", keep="x" * 100_000)))) < 300
 
 
-def test_a_wish_to_stop_without_a_result_stays_so():
-    wish = StopWish()
-    wish.check()
-    wish.wish(keep=True)
-    wish.check(may_keep=True)
+def test_a_request_to_stop_without_a_result_stays_so():
+    stop = StopRequest()
+    stop.check()
+    stop.ask(keep=True)
+    stop.check(may_keep=True)
     with pytest.raises(Stopped):
-        wish.check()
-    wish.wish(keep=False)
-    wish.wish(keep=True)
+        stop.check()
+    stop.ask(keep=False)
+    stop.ask(keep=True)
     with pytest.raises(Stopped):
-        wish.check(may_keep=True)
+        stop.check(may_keep=True)

@@ -134,7 +134,7 @@ def find_iseg(folder: Path, volumes: Iterable[Path]) -> Found:
 
 
 def find_plain(folder: Path, volumes: Iterable[Path]) -> Found:
-    """Find folders, one a subject, that hold ``T1``, ``T2`` and ``labels`` (or label, segmentation, seg)."""
+    """Find folders, one per subject, that hold ``T1``, ``T2`` and ``labels`` (or label, segmentation, seg)."""
     groups: dict[Path, Candidates] = defaultdict(Candidates)
     for path in volumes:
         for role, names in PLAIN_NAMES.items():

@@ -59,7 +59,7 @@ def find_subjects(folder: str | os.PathLike[str]) -> SubjectList:
     """Find the T1/T2 pairs below a folder, with their label maps where there are any.
 
     Three layouts are known, and may be mixed: iSeg-2017 and iSeg-2019, BIDS with segmentations in its derivatives,
-    and plain folders, one a subject. Of several scans of a session the headers are read, else no file is opened. A
+    and plain folders, one per subject. Of several scans of a session the headers are read, else no file is opened. A
     pair that is there twice, by links, is used once.
 
     Raises:

@@ -36,7 +36,7 @@ def draw_scores(metric: Metric, models: Mapping[str, Sequence[Evaluation]], publ
 
     Args:
         metric: what is drawn.
-        models: title -> evaluations, one a subject.
+        models: title -> evaluations, one per subject.
         published: title -> the paper's row; titles without one get no diamond.
 
     Returns:

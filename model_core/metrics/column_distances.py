@@ -26,7 +26,7 @@ class _Columns:
     """The columns of one binary volume along one axis.
 
     Attributes:
-        packed: (rows, columns, words) uint64, one bit a voxel.
+        packed: (rows, columns, words) uint64, one bit per voxel.
         first: flat position of the first of each set of equal columns, (n,).
         counts: how many columns are equal to it, (n,).
         words: (n, words) uint64, the distinct columns.

@@ -106,7 +106,7 @@ class ResidualBlock(nn.Module):
 
 
 class OutputHead(nn.Module):
-    """BN-ReLU6, dropout, 1³ convolution with bias: features to one logit a class.
+    """BN-ReLU6, dropout, 1³ convolution with bias: features to one logit per class.
 
     Args:
         in_channels: channels of the features.
@@ -126,7 +126,7 @@ class OutputHead(nn.Module):
 
 
 class SegmentationNetwork(nn.Module):
-    """What every network of this package is: windows of T1 and T2 in, one logit a class and voxel out.
+    """What every network of this package is: windows of T1 and T2 in, one logit per class and voxel out.
 
     Attributes:
         name: its name in ``NETWORKS``.

@@ -42,7 +42,7 @@ def claim_standard_streams() -> tuple[BinaryIO, BinaryIO]:
 
 
 class Channel:
-    """Sends events, one JSON object a line; those of several threads do not mix.
+    """Sends events, one JSON object per line; those of several threads do not mix.
 
     Args:
         stream: unbuffered.

@@ -178,7 +178,7 @@ def lacks_memory(error: BaseException) -> bool:
 
 
 def _score_one(labels: np.ndarray, reference: Volume, tissue: Tissue) -> TissueScore:
-    """The row of one tissue alone, so that a wish to stop is noticed between them."""
+    """The row of one tissue alone, so that a request to stop is noticed between them."""
     maps = (np.where(array == tissue.label, array, 0) for array in (labels, reference.array))
     return score_tissues(*maps, reference.spacing)[TISSUES.index(tissue)]
 

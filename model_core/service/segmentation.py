@@ -26,7 +26,7 @@ from model_core.system.devices import Device
 from model_core.tissues import CLASSES
 from model_core.volumes import Volume, read_mask, read_volume, write_volume
 
-SECONDS_BETWEEN_LOOKS = 0.05  # for a wish to stop while the scans are prepared
+SECONDS_BETWEEN_LOOKS = 0.05  # for a request to stop while the scans are prepared
 SECONDS_FOR_TOOL = 1.3  # to be ended; a panel that waits for 1.5 s shall still hear of the stop
 STAGE_OF_RAW_STEP = {ORIENTATION: "preparing", BIAS: "correcting", ALIGNMENT: "aligning", EXTRACTION: "extracting"}
 
@@ -140,7 +140,7 @@ class SegmentationRun:
     def _make_ready(
         self, t1: Volume | None, t2: Volume | None, mask: Volume | None, told: list[Finding], device: Device
     ) -> PreparedScans:
-        """Prepare and check the pair in another thread and look for a wish to stop meanwhile."""
+        """Prepare and check the pair in another thread and look for a request to stop meanwhile."""
 
         def begin(stage: str) -> None:
             self._stop.check()

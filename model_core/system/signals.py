@@ -1,4 +1,4 @@
-"""Ctrl-C and termination as a wish to stop at the next good moment."""
+"""Ctrl-C and termination as a request to stop at the next good moment."""
 
 from __future__ import annotations
 
