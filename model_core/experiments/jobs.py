@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tqdm import tqdm
 
 from model_core.datasets.crops import sampler_for
 from model_core.datasets.subjects import load_pair, prepare_subject
 from model_core.errors import UserError
 from model_core.experiments.plan import TrainingJob
 from model_core.inference import Segmenter
-from model_core.inference.accumulator import Progress, Segmentation
+from model_core.inference.accumulator import Segmentation
+from model_core.inference.window_bar import window_bar
 from model_core.networks import build_network
 from model_core.networks.input_form import form_of
 from model_core.preprocessing import PreparedPair
@@ -177,12 +177,7 @@ def _segment(
     segmenter: Segmenter, pair: PreparedPair, step: int, should_stop: Callable[[], bool]
 ) -> tuple[Segmentation, float]:
     """Segment with a bar; the result and the seconds that it took."""
-    with tqdm(unit="window", mininterval=1, leave=False) as bar:
-
-        def show(progress: Progress) -> None:
-            bar.total = progress.windows_total
-            bar.update(progress.windows_done - bar.n)
-
+    with window_bar(disable=False) as show:
         started = time.perf_counter()
         result = segmenter.segment(
             pair.t1, pair.t2, step=step, mask=pair.mask, on_progress=show, should_stop=should_stop

@@ -36,7 +36,7 @@ TITLES = {
 }
 UNSETTLED_ITERATIONS = 1000  # with a momentum of 0.003, (1 - 0.003)^1000 = 5% of the statistics are still the first
 NOTHING = "No job of this experiment is finished."
-CONVENTIONS = (
+HOW_TO_READ = (
     "± is the sample standard deviation (n − 1) over subjects; the papers do not say which one theirs is. Dice and "
     "3D-MHD are the first paper's definitions, computed on the label map's own grid, so 3D-MHD depends on the size of "
     "that grid; ASD is the mean of the two directed mean surface distances, in mm. Pairs that are equal do not count "
@@ -66,7 +66,7 @@ def write_experiment_report(
         if experiment in experiments:
             title = EXPERIMENTS[experiment]
             parts += [Heading(2, title[0].upper() + title[1:]), *_SECTIONS[experiment](results)]
-    parts += [Heading(2, "How to read it"), Paragraph(CONVENTIONS)]
+    parts += [Heading(2, "How to read it"), Paragraph(HOW_TO_READ)]
     return write_document(output, TITLE, parts)
 
 
