@@ -15,7 +15,7 @@ PUBLISHED = (
 )
 
 
-def describe_card(card: dict[str, Any]) -> str:
+def page_of_card(card: dict[str, Any]) -> str:
     """Write the card of weights made by ``make_weights.py`` as Markdown.
 
     Args:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -60,7 +61,7 @@ class Ensemble(SegmentationNetwork):
     @property
     def members(self) -> list[SegmentationNetwork]:
         """The networks, in the order in which they were given."""
-        return list(self.mean.members)
+        return cast("list[SegmentationNetwork]", list(self.mean.members))
 
     def looks(self, x: Tensor, *place: Tensor) -> Iterator[Tensor]:
         """As ``MeanOfMembers.looks``."""

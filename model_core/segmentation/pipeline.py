@@ -104,9 +104,9 @@ def prepare_scans(
         UserError: the scans cannot be segmented; the sentence says why.
     """
     options.check_given(t1=t1 is not None, t2=t2 is not None)
-    base = t2 if t1 is None else t1
+    base = next(scan for scan in (t1, t2) if scan is not None)
     raw = None
-    if options.raw:
+    if options.raw and t1 is not None and t2 is not None:
         how = RawOptions(
             skip=frozenset(options.skip),
             brain_extraction=options.brain_extraction,
