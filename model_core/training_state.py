@@ -14,7 +14,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from model_core.devices import choose_device
 from model_core.distributed import device_of_process, started_together
 from model_core.errors import UserError
-from model_core.networks import build_network, set_dropout
+from model_core.networks import build_network, set_dropout, task_of
 from model_core.networks.input_form import form_of
 from model_core.training_settings import TrainingSettings
 from model_core.weights import load_weights
@@ -85,7 +85,7 @@ def begin_training(
         )
     card = dict(card or {})
     if initial_weights is not None:
-        earlier, earlier_card = load_weights(initial_weights)
+        earlier, earlier_card = load_weights(initial_weights, task_of(settings.network))
         if earlier.name != settings.network:
             raise UserError(
                 f"{initial_weights} holds weights of {earlier.name}; expected {settings.network}; give --network "

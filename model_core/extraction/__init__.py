@@ -1,0 +1,1 @@
+"""The brain found in a whole head, by a network of our own."""
