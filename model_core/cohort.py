@@ -32,15 +32,15 @@ from collections.abc import Iterator, Sequence
 
 from tqdm import tqdm
 
-from model_core.cohort_files import HIDDEN_FOLDER, prepare_output
-from model_core.cohort_options import job_command, parse, settings_of
-from model_core.cohort_runs import DONE, ELSEWHERE, FAILED, STOPPED, UNCHANGED, Outcome, note_failure
-from model_core.cohort_subjects import Cohort, CohortSubject, choose_subjects, describe_inputs, find_cohort
-from model_core.cohort_tasks import Task, fingerprint_of, why_to_run
-from model_core.cohort_workers import plan_slots, run_locally, run_on_dask
-from model_core.command_line import run_command
+from model_core.cohorts.executors import plan_slots, run_locally, run_on_dask
+from model_core.cohorts.files import HIDDEN_FOLDER, prepare_output
+from model_core.cohorts.options import job_command, parse, settings_of
+from model_core.cohorts.runs import DONE, ELSEWHERE, FAILED, STOPPED, UNCHANGED, Outcome, note_failure
+from model_core.cohorts.subjects import Cohort, CohortSubject, choose_subjects, describe_inputs, find_cohort
+from model_core.cohorts.tasks import Task, fingerprint_of, why_to_run
 from model_core.errors import UserError
 from model_core.model_card import check_step, default_step, read_card
+from model_core.system.command_line import run_command
 
 STALE_SECONDS = 3600.0  # a stop file this old is of a command that was killed
 
@@ -61,7 +61,7 @@ def main(arguments: Sequence[str] | None = None, program: Path | None = None) ->
     if "participant" in options.levels:
         failures = _run_participants(options, subjects, program)
     if "group" in options.levels:
-        from model_core.cohort_group import write_group  # and matplotlib, which the jobs of an array do without
+        from model_core.cohorts.group import write_group  # and matplotlib, which the jobs of an array do without
 
         print(f"Group report: {write_group(options.output, cohort)}")
     if failures:

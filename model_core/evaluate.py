@@ -26,19 +26,21 @@ import nibabel
 import numpy as np
 import scipy
 
-from model_core.command_line import run_command
-from model_core.comparison import Comparison, compare
 from model_core.findings import Finding
-from model_core.metrics import CONVENTIONS, TissueScore, format_scores
-from model_core.text_files import write_json
-from model_core.volumes import check_can_write, read_labels
+from model_core.metrics import TissueScore, format_scores
+from model_core.metrics.scores import CONVENTIONS
+from model_core.segmentation.comparison import Comparison, compare
+from model_core.system.command_line import run_command
+from model_core.system.files import check_can_replace
+from model_core.system.text_files import write_json
+from model_core.volumes import read_labels
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Read both label maps, print the table and write the JSON file if one is asked for."""
     options = _parse(arguments)
     if options.json:
-        check_can_write(options.json, suffixes=())
+        check_can_replace(options.json)
     prediction, reference = read_labels(options.prediction), read_labels(options.reference)
     findings = [*prediction.findings, *reference.findings]
     compared = compare(prediction, reference)

@@ -1,7 +1,7 @@
 """Train the weights that find the brain in a head, from the heads in Resources.
 
     python model_core/make_extraction_weights.py --output runs/extraction
-    python model_core/make_extraction_weights.py --output runs/more --initial-weights runs/extraction/weights.safetensors
+    python model_core/make_extraction_weights.py --output runs/on --initial-weights WEIGHTS --scale 0.3
 
 Synthetic heads are made while the network trains. --scale 1 is the whole recipe, an hour and a half of one core that
 computes in bfloat16. The command can be stopped or killed at any time and goes on when it is given again.
@@ -18,11 +18,11 @@ if __package__ in (None, ""):
 import argparse
 from collections.abc import Sequence
 
-from model_core.command_line import STOPPED_BY_USER, run_command
-from model_core.extraction.recipe import NETWORK, fingerprint, head_files, train_stages
+from model_core.default_weights.extraction_recipe import NETWORK, fingerprint, head_files, train_stages
+from model_core.default_weights.recipe import stage_settings
 from model_core.synthesis.head_maps import read_heads
-from model_core.training import TrainingStopped
-from model_core.weights_recipe import stage_settings
+from model_core.system.command_line import STOPPED_BY_USER, run_command
+from model_core.training.loop import TrainingStopped
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

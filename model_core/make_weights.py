@@ -27,26 +27,26 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from model_core.command_line import STOPPED_BY_USER, run_command
-from model_core.devices import available_cores
+from model_core.default_weights.card_content import describe_scores, make_card, training_data
+from model_core.default_weights.card_page import describe_card
+from model_core.default_weights.held_out import BOTH_SCANS, score_draws, summarise
+from model_core.default_weights.held_out import SEED as DRAWS_SEED
+from model_core.default_weights.recipe import SHARES, anatomy_files, default_members, stage_settings
 from model_core.errors import UserError
-from model_core.held_out_scores import BOTH_SCANS, score_draws, summarise
-from model_core.held_out_scores import SEED as DRAWS_SEED
 from model_core.inference import Segmenter
 from model_core.networks import NETWORKS, SegmentationNetwork, build_network
 from model_core.networks.ensemble import Ensemble
 from model_core.networks.input_form import form_of
-from model_core.run_folder import CHECKPOINT_FILE, WEIGHTS_FILE
 from model_core.synthesis.anatomies import Anatomy, read_anatomies
 from model_core.synthesis.generator import synthesize_pair
 from model_core.synthesis.sampler import SyntheticSampler
-from model_core.training import TrainingStopped, train
-from model_core.training_settings import TrainingSettings
-from model_core.volumes import replace_when_complete
+from model_core.system.command_line import STOPPED_BY_USER, run_command
+from model_core.system.devices import available_cores
+from model_core.system.files import replace_when_complete
+from model_core.training.loop import TrainingStopped, train
+from model_core.training.run_folder import CHECKPOINT_FILE, WEIGHTS_FILE
+from model_core.training.settings import TrainingSettings
 from model_core.weights import LARGEST_ENSEMBLE, load_weights, save_weights, window_of
-from model_core.weights_card import describe_card
-from model_core.weights_card_content import describe_scores, make_card, training_data
-from model_core.weights_recipe import SHARES, anatomy_files, default_members, stage_settings
 
 SCORES_FILE, CARD_FILE, INITIAL_FILE = "scores.json", "WEIGHTS.md", "initial.safetensors"
 DEFAULT_DRAWS = 5

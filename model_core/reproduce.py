@@ -29,17 +29,17 @@ from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any
 
-from model_core.command_line import STOPPED_BY_USER, run_command
-from model_core.datasets import Subject, find_subjects
-from model_core.distributed import started_together
+from model_core.datasets.subjects import Subject, find_subjects
 from model_core.errors import UserError
-from model_core.experiments import EXPERIMENTS, NEEDS_OTHER_DATA, ExperimentSettings, Job, Plan
-from model_core.job_lock import LockedError
-from model_core.job_runner import job_folder, run_job
-from model_core.report import write_report
-from model_core.training import TrainingStopped
-from model_core.training_settings import PRECISIONS
-from model_core.volumes import replace_when_complete
+from model_core.experiments.jobs import job_folder, run_job
+from model_core.experiments.plan import EXPERIMENTS, NEEDS_OTHER_DATA, ExperimentSettings, Job, Plan
+from model_core.experiments.report import write_report
+from model_core.system.command_line import STOPPED_BY_USER, run_command
+from model_core.system.files import replace_when_complete
+from model_core.system.locks import LockedError
+from model_core.training.distributed import started_together
+from model_core.training.loop import TrainingStopped
+from model_core.training.settings import PRECISIONS
 
 BEGUN_WITH_FILE = "settings.json"
 SETTING_HELP = {

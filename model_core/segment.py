@@ -32,26 +32,25 @@ if __package__ in (None, ""):
 import numpy as np
 from tqdm import tqdm
 
-from model_core.brain_extraction import AUTO
-from model_core.command_line import run_command
-from model_core.comparison import check_overlap, compare
-from model_core.devices import choose_device
 from model_core.findings import Finding
 from model_core.inference import Segmenter
 from model_core.inference.accumulator import Progress, Segmentation
-from model_core.memory import check_can_prepare, fit_memory
 from model_core.metrics import TissueScore, tissue_volumes
 from model_core.model_card import check_step, default_step
-from model_core.one_scan import check_one_scan
 from model_core.preprocessing import PreparedPair, prepare_pair
-from model_core.quality import check_result, check_scans
-from model_core.raw_report import write_report
-from model_core.raw_scans import STEPS, RawOptions, RawScans, prepare_raw
-from model_core.segment_options import parse
-from model_core.segment_outputs import Stage, check_paths, draw, probability_paths, tell, write_scores
-from model_core.sidecar import describe_weights, write_sidecar
+from model_core.preprocessing.brain_extraction import AUTO
+from model_core.preprocessing.raw_scans import STEPS, RawOptions, RawScans, prepare_raw
+from model_core.quality.checks import check_result, check_scans
+from model_core.segmentation.comparison import check_overlap, compare
+from model_core.segmentation.memory import check_can_prepare, fit_memory
+from model_core.segmentation.one_scan import check_one_scan
+from model_core.segmentation.options import parse
+from model_core.segmentation.outputs import Stage, check_paths, draw, probability_paths, tell, write_scores
+from model_core.segmentation.report_page import write_report
+from model_core.segmentation.sidecar import describe_weights, write_sidecar
+from model_core.system.command_line import run_command
+from model_core.system.devices import choose_device
 from model_core.tissues import CLASSES
-from model_core.volume_faults import check_content
 from model_core.volumes import (
     Volume,
     read_labels,
@@ -59,6 +58,7 @@ from model_core.volumes import (
     read_volume,
     write_volume,
 )
+from model_core.volumes.faults import check_content
 from model_core.weights import load_weights, window_of
 from model_core.windows import WHOLE_BRAIN, describe_step
 

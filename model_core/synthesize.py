@@ -22,12 +22,13 @@ if __package__ in (None, ""):
 import numpy as np
 from tqdm import tqdm
 
-from model_core.command_line import run_command
 from model_core.errors import UserError
 from model_core.synthesis.anatomies import read_anatomies
 from model_core.synthesis.generator import SyntheticPair, make_pair
 from model_core.synthesis.shares import add_shares, shares_of
-from model_core.volumes import replace_when_complete, write_volume
+from model_core.system.command_line import run_command
+from model_core.system.files import replace_when_complete
+from model_core.volumes import write_volume
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -34,9 +34,8 @@ from typing import Any
 
 from tqdm import tqdm
 
-from model_core.command_line import STOPPED_BY_USER, run_command
-from model_core.crops import sampler_for
-from model_core.datasets import (
+from model_core.datasets.crops import sampler_for
+from model_core.datasets.subjects import (
     LabelledPair,
     Subject,
     describe_subjects,
@@ -44,18 +43,19 @@ from model_core.datasets import (
     leave_one_out,
     load_pair,
 )
-from model_core.devices import available_cores
-from model_core.distributed import started_together
 from model_core.errors import UserError
-from model_core.losses import LOSSES
 from model_core.networks import NETWORKS, build_network
 from model_core.networks.input_form import form_of
-from model_core.run_folder import check_output
 from model_core.synthesis.anatomies import read_anatomies
 from model_core.synthesis.sampler import SyntheticSampler
 from model_core.synthesis.shares import add_shares, shares_of
-from model_core.training import Sampler, TrainingSettings, TrainingStopped, train
-from model_core.training_settings import FINAL_WEIGHTS, OPTIMIZERS, PAPER_SETTINGS, PRECISIONS, SCHEDULES
+from model_core.system.command_line import STOPPED_BY_USER, run_command
+from model_core.system.devices import available_cores
+from model_core.training.distributed import started_together
+from model_core.training.loop import Sampler, TrainingSettings, TrainingStopped, train
+from model_core.training.losses import LOSSES
+from model_core.training.run_folder import check_output
+from model_core.training.settings import FINAL_WEIGHTS, OPTIMIZERS, PAPER_SETTINGS, PRECISIONS, SCHEDULES
 
 SETTING_HELP = {
     "network": "one of " + ", ".join(NETWORKS),

@@ -28,7 +28,7 @@ from model_core.networks import (
     task_of,
 )
 from model_core.networks.ensemble import Ensemble
-from model_core.volumes import replace_when_complete
+from model_core.system.files import replace_when_complete
 
 LARGEST_WINDOW = 256  # voxels a side; attention over more than that fits no machine
 NORMALISATIONS = {

@@ -1,7 +1,7 @@
 """The process that a panel talks to: requests on standard input, events on standard output, one JSON object a line.
 
 Volumes travel as files in a folder. Standard error is the log. When standard input ends, the worker stops what it
-does, removes the folder and ends. The requests stand in worker_messages.py.
+does, removes the folder and ends. The requests stand in service/messages.py.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from typing import TYPE_CHECKING, BinaryIO
 if __package__ in (None, ""):
     sys.path[0] = str(Path(__file__).resolve().parents[1])  # the repository root, so that `model_core` imports
 
-from model_core.command_line import DONE, FAULTY_INPUT
 from model_core.errors import UserError
-from model_core.worker_channel import Channel, ExchangeFolder, claim_standard_streams
-from model_core.worker_messages import BadRequest, Identifier, Open, Put, Quit, Request, Segment, Stop, Stopped, parse
+from model_core.service.channel import Channel, ExchangeFolder, claim_standard_streams
+from model_core.service.messages import BadRequest, Identifier, Open, Put, Quit, Request, Segment, Stop, Stopped, parse
+from model_core.system.command_line import DONE, FAULTY_INPUT
 
 if TYPE_CHECKING:  # what imports torch is imported at work, where a failure becomes an event
-    from model_core.worker_requests import Tasks
+    from model_core.service.requests import Tasks
 
 PROTOCOL = 1
 PACKAGES = ("numpy", "scipy", "nibabel", "SimpleITK", "safetensors", "torch")
@@ -135,7 +135,7 @@ class Worker:
 
     def _start(self) -> Tasks | None:
         """Import what the work needs and greet the panel; None where a package is missing or broken."""
-        for package in (*PACKAGES, "model_core.worker_requests"):
+        for package in (*PACKAGES, "model_core.service.requests"):
             try:
                 module = importlib.import_module(package)
             except Exception as error:  # broken installations raise whatever they like

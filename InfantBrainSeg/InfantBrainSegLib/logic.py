@@ -23,8 +23,8 @@ from .worker_front import WorkerFront
 make_core_importable()
 from model_core.errors import UserError  # noqa: E402
 from model_core.model_card import DEFAULT_WEIGHTS, DEFAULT_WINDOW, read_card  # noqa: E402
+from model_core.service.messages import OLDEST_MONTHS  # noqa: E402
 from model_core.windows import WHOLE_BRAIN  # noqa: E402
-from model_core.worker_messages import OLDEST_MONTHS  # noqa: E402
 
 STEP_WITH_GPU, STEP_WITHOUT_GPU = 8, 16
 

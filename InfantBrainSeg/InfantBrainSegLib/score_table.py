@@ -34,7 +34,7 @@ def fill_score_table(node: Any, rows: Sequence[Mapping[str, Any]], note: str) ->
 
     Args:
         node: vtkMRMLTableNode.
-        rows: as model_core.metrics gives them; None is a value that is not defined, "inf" an infinite one.
+        rows: as model_core.metrics.scores gives them; None is a value that is not defined, "inf" an infinite one.
         note: what was compared, kept as the node's description.
     """
     modifying = node.StartModify()

@@ -21,7 +21,7 @@ class ScoringJob(Job):
         table: the table node to fill; None makes a new one.
 
     Attributes:
-        rows: one a tissue, as model_core.metrics gives them.
+        rows: one a tissue, as model_core.metrics.scores gives them.
         places: by tissue key, where result and reference differ most: position (RAS mm) and depth, or None.
         disagreement: label map node outside of the scene with all differences, on the reference's grid.
         wasResampled: whether the result was brought to another grid for the comparison.

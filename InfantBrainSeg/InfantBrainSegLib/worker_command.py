@@ -23,7 +23,7 @@ from .errors import SegmentationError
 from .settings import read_setting, write_setting
 
 make_core_importable()
-from model_core.tool_environment import TOOL_ENVIRONMENT  # noqa: E402
+from model_core.system.environment import TOOL_ENVIRONMENT  # noqa: E402
 
 
 class WorkerKind(enum.Enum):

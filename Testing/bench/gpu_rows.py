@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from model_core.devices import exact_float32
 from model_core.inference import Segmenter
 from model_core.networks import SegmentationNetwork
+from model_core.system.devices import exact_float32
 from Testing.bench.inference_rows import SAME_LABELS, window_flop
 from Testing.bench.preview_rows import STEP, windows_run
 from Testing.bench.repeats import interleaved_seconds, seconds_of

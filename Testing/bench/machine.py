@@ -15,7 +15,7 @@ import psutil
 import torch
 from torch import Tensor
 
-from model_core.devices import available_cores
+from model_core.system.devices import available_cores
 
 PRODUCT_SIDE = 1536
 PRODUCTS_A_TASK = 4

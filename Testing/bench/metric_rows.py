@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from model_core.column_distances import mean_nearest_distances
 from model_core.metrics import hausdorff_95, mhd_3d
-from model_core.surface_distances import surface_distances
+from model_core.metrics.column_distances import mean_nearest_distances
+from model_core.metrics.surface_distances import surface_distances
 from model_core.tissues import TISSUES
 from Testing.bench.peers import columns_along, monai_asd, monai_hd95, monai_mean_of_directed, plain_nearest_distances
 from Testing.bench.repeats import interleaved_seconds, seconds_of

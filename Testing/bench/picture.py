@@ -10,7 +10,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from model_core.volumes import replace_when_complete
+from model_core.system.files import replace_when_complete
 from Testing.bench.rows import Row, number
 
 OURS_COLOR, MISSED_COLOR, TARGET_COLOR = "#1f6feb", "#bf8700", "#24292f"

@@ -21,9 +21,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from model_core.devices import explain_unused_gpu, list_devices
 from model_core.networks import SegmentationNetwork
-from model_core.volumes import replace_when_complete
+from model_core.system.devices import explain_unused_gpu, list_devices
+from model_core.system.files import replace_when_complete
 from Testing.bench.gpu_rows import gpu_rows, product_flop_per_second
 from Testing.bench.inference_rows import inference_rows, window_flop
 from Testing.bench.machine import describe_machine, load, multiply_flop, multiply_on_all_cores

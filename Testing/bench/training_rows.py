@@ -9,13 +9,13 @@ from functools import partial
 
 import numpy as np
 
-from model_core.batches import Sampler, prefetch
-from model_core.devices import available_cores
 from model_core.synthesis.anatomies import read_anatomies
 from model_core.synthesis.sampler import SyntheticSampler
-from model_core.training import train_step
-from model_core.training_settings import TrainingSettings
-from model_core.training_state import begin_training
+from model_core.system.devices import available_cores
+from model_core.training.batches import Sampler, prefetch
+from model_core.training.loop import train_step
+from model_core.training.settings import TrainingSettings
+from model_core.training.state import begin_training
 from Testing.bench.inference_rows import window_flop
 from Testing.bench.memory_child import attention_inputs, our_attention, plain_attention
 from Testing.bench.repeats import interleaved_seconds

@@ -151,7 +151,7 @@ def as_process(program):
     """What a started command runs: the signals of the command line included."""
     import signal
 
-    from model_core.command_line import run_command
+    from model_core.system.command_line import run_command
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)

@@ -3,9 +3,9 @@
 import json
 from pathlib import Path
 
-from model_core.datasets import find_subjects
-from model_core.experiments import ExperimentSettings, Plan
-from model_core.job_runner import _made_with, job_folder
+from model_core.datasets.subjects import find_subjects
+from model_core.experiments.jobs import _made_with, job_folder
+from model_core.experiments.plan import ExperimentSettings, Plan
 from model_core.tissues import TISSUES
 
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from cohort_folders import write_data
 
-from model_core.cohort_subjects import describe_inputs, find_cohort
-from model_core.datasets import describe_subjects, find_subjects
+from model_core.cohorts.subjects import describe_inputs, find_cohort
+from model_core.datasets.subjects import describe_subjects, find_subjects
 
 
 def touch(folder, *names):

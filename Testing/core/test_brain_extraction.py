@@ -12,9 +12,9 @@ import pytest
 from head_phantoms import T1_HEAD, head_at, head_grid, head_scan, install_hd_bet, write_program
 from scan_phantoms import world_points
 
-from model_core.brain_extraction import check_mask, choose_tool, extract_brain
 from model_core.errors import UserError
-from model_core.tool_environment import TOOL_ENVIRONMENT
+from model_core.preprocessing.brain_extraction import check_mask, choose_tool, extract_brain
+from model_core.system.environment import TOOL_ENVIRONMENT
 from model_core.volumes import Volume, write_volume
 
 

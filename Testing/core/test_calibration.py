@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
+from model_core.default_weights.recipe import anatomy_files
 from model_core.synthesis.anatomies import read_anatomies
 from model_core.synthesis.generator import SyntheticPair, make_pair
 from model_core.synthesis.shares import Shares
 from model_core.synthesis.statistics import ISEG_2017, fisher_ratio, histogram_overlap, pair_statistics
-from model_core.weights_recipe import anatomy_files
 
 SEED, PAIRS = 7, 50
 # How far the median of the pairs may lie from the published mean.

@@ -3,7 +3,7 @@
 import pytest
 from cohort_folders import write_data
 
-from model_core.cohort_subjects import find_cohort
+from model_core.cohorts.subjects import find_cohort
 
 
 @pytest.fixture

@@ -15,13 +15,13 @@ from cohort_folders import REPOSITORY, QuickCohort, wait_until, write_data, writ
 from scan_phantoms import grid, scans
 
 from model_core import cohort
-from model_core.cohort_files import PROGRAM_URL, PROGRAM_VERSION
-from model_core.cohort_runs import segment_command
-from model_core.cohort_subjects import CohortSubject
-from model_core.cohort_tasks import CohortSettings, Task
-from model_core.command_line import run_command
+from model_core.cohorts.files import PROGRAM_URL, PROGRAM_VERSION
+from model_core.cohorts.runs import segment_command
+from model_core.cohorts.subjects import CohortSubject
+from model_core.cohorts.tasks import CohortSettings, Task
 from model_core.errors import UserError
 from model_core.networks import build_network
+from model_core.system.command_line import run_command
 from model_core.volumes import read_labels, read_volume, write_volume
 from model_core.weights import save_weights
 

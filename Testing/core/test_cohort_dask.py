@@ -58,7 +58,7 @@ def test_stopped_by_the_user_the_clusters_children_end(tmp_path, cluster):
 
 def test_a_scheduler_that_does_not_answer_is_named(tmp_path, monkeypatch):
     pytest.importorskip("distributed")
-    monkeypatch.setattr("model_core.cohort_workers.CONNECT_SECONDS", 1)
+    monkeypatch.setattr("model_core.cohorts.executors.CONNECT_SECONDS", 1)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"tcp://127.0.0.1:{free.getsockname()[1]}"

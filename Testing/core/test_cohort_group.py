@@ -8,9 +8,9 @@ import matplotlib.image
 import pytest
 from cohort_folders import QuickCohort, write_data
 
-from model_core.cohort_group import write_group
-from model_core.cohort_rows import COMPLETE, Row, mark_outliers
-from model_core.cohort_subjects import CohortSubject, find_cohort
+from model_core.cohorts.group import write_group
+from model_core.cohorts.rows import COMPLETE, Row, mark_outliers
+from model_core.cohorts.subjects import CohortSubject, find_cohort
 
 
 class Page(HTMLParser):

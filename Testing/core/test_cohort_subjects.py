@@ -5,8 +5,8 @@ import json
 import pytest
 from cohort_folders import write_data
 
-from model_core.cohort_subjects import choose_subjects, find_cohort
-from model_core.cohort_workers import _split, plan_slots
+from model_core.cohorts.executors import _split, plan_slots
+from model_core.cohorts.subjects import choose_subjects, find_cohort
 from model_core.errors import UserError
 
 
@@ -103,6 +103,6 @@ def test_cores_are_shared_out_evenly_and_each_is_used():
 
 
 def test_each_gpu_gets_a_process(monkeypatch):
-    monkeypatch.setattr("model_core.cohort_workers._count_gpus", lambda: 2)
+    monkeypatch.setattr("model_core.cohorts.executors._count_gpus", lambda: 2)
     assert [slot.device for slot in plan_slots("auto", None, tasks=9)] == ["cuda:0", "cuda:1"]
     assert [slot.device for slot in plan_slots("cuda", 3, tasks=9)] == ["cuda:0", "cuda:1", "cuda:0"]

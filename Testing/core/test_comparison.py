@@ -7,8 +7,8 @@ import pytest
 from scan_phantoms import AXIS_ORDERS, grid, labels_at, world_points
 
 from model_core import evaluate
-from model_core.comparison import compare
 from model_core.errors import UserError
+from model_core.segmentation.comparison import compare
 from model_core.volumes import Volume, write_volume
 
 

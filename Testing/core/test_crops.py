@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from model_core.crops import (
+from model_core.datasets.crops import (
     GAIN,
     LARGEST_NOISE,
     MARGIN,
@@ -14,7 +14,7 @@ from model_core.crops import (
     draw_crops,
     sampler_for,
 )
-from model_core.datasets import LabelledPair, PatchSampler
+from model_core.datasets.subjects import LabelledPair, PatchSampler
 from model_core.networks import build_network
 from model_core.networks.input_form import InputForm
 

@@ -6,7 +6,7 @@ import nibabel
 import numpy as np
 import pytest
 
-from model_core.datasets import (
+from model_core.datasets.subjects import (
     LabelledPair,
     PatchSampler,
     Subject,

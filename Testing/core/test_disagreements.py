@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from model_core.disagreements import deepest_place, disagreement_map
+from model_core.metrics.disagreements import deepest_place, disagreement_map
 from model_core.tissues import CSF, GRAY_MATTER, TISSUES, WHITE_MATTER
 
 

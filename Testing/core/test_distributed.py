@@ -12,12 +12,12 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from model_core.distributed import ALONE, Processes, device_of_process
 from model_core.errors import UserError
 from model_core.inference.standardisation import standardise_windows
 from model_core.networks import NETWORKS
 from model_core.networks.blocks import OutputHead, SegmentationNetwork, convolution
-from model_core.training import TrainingSettings, train
+from model_core.training.distributed import ALONE, Processes, device_of_process
+from model_core.training.loop import TrainingSettings, train
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 

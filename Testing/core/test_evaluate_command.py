@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from model_core import evaluate
-from model_core.command_line import run_command
+from model_core.system.command_line import run_command
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 ISEG_VALUES = np.array([0, 10, 150, 250], np.uint8)

@@ -7,7 +7,7 @@ import pytest
 from matplotlib.image import imread
 from scan_phantoms import grid, scans
 
-from model_core.figures import DIFFERENCE_COLOR, draw_segmentation
+from model_core.segmentation.figure import DIFFERENCE_COLOR, draw_segmentation
 from model_core.tissues import CSF, GRAY_MATTER, WHITE_MATTER
 
 

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from scan_phantoms import grid, scans
 
 from model_core import segment
-from model_core.command_line import run_command
 from model_core.errors import UserError
 from model_core.networks import build_network
+from model_core.system.command_line import run_command
 from model_core.volumes import Volume, read_label_values, read_volume, write_volume
 from model_core.weights import save_weights
 

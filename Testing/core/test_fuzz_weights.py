@@ -9,11 +9,11 @@ from fuzzing import check_sentence, fenced, fuzz_settings
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model_core.checkpoints import load_checkpoint, save_checkpoint
 from model_core.errors import UserError
 from model_core.networks import SegmentationNetwork, build_network
-from model_core.training_settings import TrainingSettings
-from model_core.training_state import begin_training
+from model_core.training.checkpoints import load_checkpoint, save_checkpoint
+from model_core.training.settings import TrainingSettings
+from model_core.training.state import begin_training
 from model_core.weights import load_weights, save_weights, window_of
 
 LENGTHS = [0, 1, 7, 8, 2**31, 2**32, 2**53, 2**60, 2**63, 2**64 - 1]

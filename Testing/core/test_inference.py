@@ -8,14 +8,14 @@ import pytest
 import torch
 from torch import nn
 
-from model_core import devices
-from model_core.devices import Device, choose_device, fitting_batch
 from model_core.errors import UserError
 from model_core.inference import Segmenter
 from model_core.inference.accumulator import WindowAccumulator
 from model_core.inference.plan import plan_windows_of
 from model_core.inference.standardisation import standardise_windows
 from model_core.networks import build_network
+from model_core.system import devices
+from model_core.system.devices import Device, choose_device, fitting_batch
 from model_core.windows import plan_windows
 
 WINDOW = 8

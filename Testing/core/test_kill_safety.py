@@ -20,10 +20,10 @@ from scan_phantoms import grid, scans
 from test_train_command import write_subject
 from worker_client import write_weights
 
-from model_core import volume_writing
 from model_core.errors import UserError
-from model_core.processes import start_of, this_machine
-from model_core.volumes import check_can_write, replace_when_complete, write_volume
+from model_core.system.files import replace_when_complete
+from model_core.system.processes import start_of, this_machine
+from model_core.volumes import check_can_write, write_volume, writing
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 KILLS = int(os.environ.get("INFANTBRAINSEG_KILLS", 3))
@@ -35,7 +35,7 @@ SERVER = """
 import json, os, sys
 import torch, torch._dynamo, torch.utils.tensorboard
 from model_core import {command} as command
-from model_core.command_line import run_command
+from model_core.system.command_line import run_command
 torch.set_num_threads(1)
 for line in sys.stdin:
     pid = os.fork()
@@ -229,7 +229,7 @@ def test_folders_of_processes_that_are_gone_are_removed_and_no_others(tmp_path, 
 
 def test_what_another_process_is_writing_now_is_left_to_it(tmp_path):
     script = (
-        "import sys, time\nfrom pathlib import Path\nfrom model_core.volumes import replace_when_complete\n"
+        "import sys, time\nfrom pathlib import Path\nfrom model_core.volumes.volume import replace_when_complete\n"
         "with replace_when_complete(sys.argv[1]) as path:\n"
         "    path.write_bytes(b'theirs')\n    print('writing', flush=True)\n    sys.stdin.read()\n"
     )
@@ -258,7 +258,7 @@ def test_a_file_that_fails_to_be_removed_is_no_reason_to_fail(tmp_path, ended, m
     def refuse(*_):
         raise OSError("it is gone already")
 
-    monkeypatch.setattr(volume_writing, "_is_left_over", refuse)
+    monkeypatch.setattr(writing, "_is_left_over", refuse)
     with contextlib.suppress(UserError), replace_when_complete(tmp_path / "a.nii") as temporary:
         temporary.write_bytes(b"new")
     assert (tmp_path / "a.nii").read_bytes() == b"new"

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from model_core.datasets import Subject, read_subject_labels
+from model_core.datasets.subjects import Subject, read_subject_labels
 from model_core.errors import UserError
-from model_core.label_values import tissue_named
 from model_core.volumes import read_labels
+from model_core.volumes.label_values import tissue_named
 
 BIDS_ORDER = np.array([[[0, 1], [2, 3]]], np.uint8)  # background, gray matter, white matter, CSF
 OURS = np.array([[[0, 2], [3, 1]]], np.uint8)

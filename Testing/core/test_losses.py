@@ -8,7 +8,7 @@ import torch
 from monai.losses import DiceLoss
 from torch.nn import functional as F
 
-from model_core.losses import LOSSES, dice_and_cross_entropy, soft_dice_loss
+from model_core.training.losses import LOSSES, dice_and_cross_entropy, soft_dice_loss
 
 
 def problem(seed=0, classes=4):

@@ -11,11 +11,11 @@ import pytest
 import torch
 
 from model_core import make_weights
-from model_core.command_line import run_command
-from model_core.held_out_scores import summarise
+from model_core.default_weights.held_out import summarise
+from model_core.default_weights.recipe import ANATOMIES, HELD_OUT, STAGES, Stage, anatomy_files, stage_settings
+from model_core.system.command_line import run_command
 from model_core.volumes import write_volume
 from model_core.weights import load_weights
-from model_core.weights_recipe import ANATOMIES, HELD_OUT, STAGES, Stage, anatomy_files, stage_settings
 
 TINY_STAGES = (Stage(16, 2, 200, 1.0, only_afresh=True), Stage(20, 2, 100, 0.7, output_dropout=0.1, falls=True))
 TINY_WHOLE_BRAIN_STAGES = (Stage(16, 2, 200, 1.0), Stage(24, 1, 100, 0.7, falls=True))
@@ -76,8 +76,8 @@ def folder(tmp_path_factory):
         write_volume(paths[-1], values.astype(np.uint8), np.eye(4))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("model_core.synthesis.deformation.PARENCHYMA_ML", (5.0, 6.0))
-        patch.setattr("model_core.weights_recipe.STAGES", TINY_STAGES)
-        patch.setattr("model_core.weights_recipe.RECIPES", {"fast_unet": TINY_WHOLE_BRAIN_STAGES})
+        patch.setattr("model_core.default_weights.recipe.STAGES", TINY_STAGES)
+        patch.setattr("model_core.default_weights.recipe.RECIPES", {"fast_unet": TINY_WHOLE_BRAIN_STAGES})
         patch.setattr("model_core.synthesis.sampler.FIRST_STOCK", 2)
         patch.setattr(make_weights, "anatomy_files", lambda: (paths[:2], paths[2:]))
         yield folder
@@ -138,7 +138,7 @@ def test_the_same_command_again_trains_and_scores_nothing(made, tmp_path, monkey
         raise AssertionError("trained or scored again")
 
     monkeypatch.setattr(make_weights, "train", must_not_run)
-    monkeypatch.setattr("model_core.held_out_scores._score", must_not_run)
+    monkeypatch.setattr("model_core.default_weights.held_out._score", must_not_run)
     assert command(tmp_path / "made", "--draws", "2") == 0, capsys.readouterr().err
 
 

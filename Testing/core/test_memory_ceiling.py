@@ -14,15 +14,15 @@ from scan_phantoms import grid, scans
 from torch import nn
 
 from model_core import segment
-from model_core.command_line import run_command
 from model_core.errors import UserError
 from model_core.inference import Segmenter, segmenter
 from model_core.inference.plan import plan_windows_of
-from model_core.memory import GB, Need, check_can_prepare, resident_bytes
 from model_core.networks import build_network
 from model_core.networks.input_form import InputForm
-from model_core.volume_reading import shape_of
+from model_core.segmentation.memory import GB, Need, check_can_prepare, resident_bytes
+from model_core.system.command_line import run_command
 from model_core.volumes import write_volume
+from model_core.volumes.reading import shape_of
 from model_core.weights import save_weights
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -33,7 +33,7 @@ CHILD = """
 import json, sys
 from pathlib import Path
 from model_core.inference import Segmenter
-from model_core.memory import Need, fit_memory, resident_bytes
+from model_core.segmentation.memory import Need, fit_memory, resident_bytes
 from model_core.preprocessing import prepare_pair
 from model_core.volumes import read_volume, write_volume
 from model_core.networks import build_network

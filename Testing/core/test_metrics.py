@@ -11,11 +11,10 @@ import pytest
 from scipy import ndimage
 from scipy.spatial.distance import cdist
 
-from model_core import column_distances
 from model_core.metrics import (
-    CONVENTIONS,
     TissueScore,
     average_surface_distance,
+    column_distances,
     dice,
     format_scores,
     hausdorff_95,
@@ -23,6 +22,7 @@ from model_core.metrics import (
     score_tissues,
     tissue_volumes,
 )
+from model_core.metrics.scores import CONVENTIONS
 
 CASES = json.loads((Path(__file__).parent / "data" / "metric_cases.json").read_text())["cases"]
 MM = (1.0, 1.0, 1.0)

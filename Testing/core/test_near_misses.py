@@ -12,7 +12,7 @@ from scan_phantoms import grid, scans
 
 from model_core.errors import UserError
 from model_core.preprocessing import prepare_pair
-from model_core.stripping import refuse_unstripped
+from model_core.preprocessing.stripping import refuse_unstripped
 from model_core.volumes import Volume, read_mask, read_volume, write_volume
 
 

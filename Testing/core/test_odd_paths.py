@@ -13,10 +13,10 @@ from scan_phantoms import grid, scans
 from test_train_command import QUICK, write_subject
 
 from model_core import cohort, evaluate, reproduce, segment, synthesize, train
-from model_core.command_line import run_command
 from model_core.errors import UserError
 from model_core.networks import build_network
 from model_core.synthesis.generator import SyntheticPair
+from model_core.system.command_line import run_command
 from model_core.volumes import read_labels, write_volume
 from model_core.weights import load_weights, save_weights
 

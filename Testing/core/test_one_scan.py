@@ -9,12 +9,12 @@ import pytest
 from scan_phantoms import AXIS_ORDERS, grid, scans
 
 from model_core import segment
-from model_core.command_line import run_command
 from model_core.errors import UserError
 from model_core.networks import build_network
-from model_core.one_scan import check_one_scan
 from model_core.preprocessing import prepare_pair
-from model_core.quality import check_scans
+from model_core.quality.checks import check_scans
+from model_core.segmentation.one_scan import check_one_scan
+from model_core.system.command_line import run_command
 from model_core.volumes import Volume, read_labels, read_volume, write_volume
 from model_core.weights import save_weights
 

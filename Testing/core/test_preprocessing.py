@@ -17,7 +17,8 @@ from scipy.ndimage import binary_erosion, gaussian_filter
 from scipy.spatial.transform import Rotation
 
 from model_core.errors import UserError
-from model_core.preprocessing import MARGIN, prepare_pair
+from model_core.preprocessing import prepare_pair
+from model_core.preprocessing.pair import MARGIN
 from model_core.volumes import Volume
 
 

@@ -6,7 +6,7 @@ from scan_phantoms import CENTRE_MM, T1_INTENSITIES, T2_INTENSITIES, labels_at, 
 
 from model_core.errors import UserError
 from model_core.preprocessing import prepare_pair
-from model_core.quality import check_result, check_scans
+from model_core.quality.checks import check_result, check_scans
 from model_core.volumes import Volume
 
 SCALE = 2.0  # of the small body: semi-axes of 26, 32 and 22 mm

@@ -20,11 +20,11 @@ from head_phantoms import (
 from scan_phantoms import CENTRE_MM, T1_INTENSITIES, world_points
 
 from model_core import segment
-from model_core.command_line import run_command
 from model_core.errors import UserError
 from model_core.inference.accumulator import Progress, Segmentation
 from model_core.networks import build_network
-from model_core.raw_scans import STEPS, RawOptions, find_head, prepare_raw
+from model_core.preprocessing.raw_scans import STEPS, RawOptions, find_head, prepare_raw
+from model_core.system.command_line import run_command
 from model_core.volumes import Volume, read_labels, write_volume
 from model_core.weights import save_weights
 

@@ -9,10 +9,10 @@ import pytest
 from experiment_folders import plan_of, write_empty_subjects, write_result
 
 from model_core import reproduce as command
-from model_core.command_line import run_command
 from model_core.errors import UserError
-from model_core.experiments import EXPERIMENTS, ExperimentSettings
-from model_core.job_runner import read_state, run_job
+from model_core.experiments.jobs import read_state, run_job
+from model_core.experiments.plan import EXPERIMENTS, ExperimentSettings
+from model_core.system.command_line import run_command
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from model_core import job_lock
-from model_core.job_lock import STALE_SECONDS, LockedError, locked
+from model_core.system import locks
+from model_core.system.locks import STALE_SECONDS, LockedError, locked
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -72,7 +72,7 @@ def test_of_many_that_come_together_one_gets_it(path):
 
 def test_the_lock_of_a_killed_process_is_taken_over(path):
     script = (
-        "import sys, time\nfrom pathlib import Path\nfrom model_core.job_lock import locked\n"
+        "import sys, time\nfrom pathlib import Path\nfrom model_core.system.locks import locked\n"
         "with locked(Path(sys.argv[1]), 'it'):\n    print('held', flush=True)\n    time.sleep(60)\n"
     )
     holder = subprocess.Popen([sys.executable, "-c", script, path], stdout=subprocess.PIPE, text=True, cwd=REPOSITORY)
@@ -153,7 +153,7 @@ def test_a_lock_stays_fresh_where_times_cannot_be_set(path, monkeypatch):
     def utime(*arguments):
         raise PermissionError(errno.EPERM, "times cannot be set here")
 
-    monkeypatch.setattr(job_lock, "BEAT_SECONDS", 0.01)
+    monkeypatch.setattr(locks, "BEAT_SECONDS", 0.01)
     with locked(path, "The job a"):
         os.utime(path, (0, 0))
         monkeypatch.setattr(os, "utime", utime)

@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 from experiment_folders import plan_of, write_empty_subjects, write_result
 
-from model_core import published
-from model_core.experiments import EXPERIMENTS
-from model_core.history import Row, _cells
-from model_core.job_results import METRICS, Evaluation, Results
-from model_core.report import write_report
-from model_core.report_document import Heading, Paragraph, Picture, Table, write_document
-from model_core.report_tables import scores_table
-from model_core.report_tables import tests_table as table_of_tests
+from model_core.experiments import published
+from model_core.experiments.plan import EXPERIMENTS
+from model_core.experiments.report import write_report
+from model_core.experiments.results import METRICS, Evaluation, Results
+from model_core.experiments.tables import scores_table
+from model_core.experiments.tables import tests_table as table_of_tests
+from model_core.reports.document import Heading, Paragraph, Picture, Table, write_document
+from model_core.training.history import Row, _cells
 
 
 @pytest.fixture

@@ -17,11 +17,11 @@ from safetensors.torch import load_file
 from test_train_command import write_subject
 
 from model_core import reproduce as command
-from model_core import training
-from model_core.command_line import run_command
-from model_core.job_lock import locked
-from model_core.job_runner import read_state, run_job
-from model_core.training import TrainingStopped
+from model_core.experiments.jobs import read_state, run_job
+from model_core.system.command_line import run_command
+from model_core.system.locks import locked
+from model_core.training import loop
+from model_core.training.loop import TrainingStopped
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 ONE_THREAD = os.environ | {"OMP_NUM_THREADS": "1"}
@@ -46,12 +46,12 @@ def small_job(data, **changes):
 def run_killed_after_the_first_checkpoint(data, output):
     """What the process runs that is killed: it makes a checkpoint and then waits."""
 
-    def wait_at_2(*arguments, step=training.train_step):
+    def wait_at_2(*arguments, step=loop.train_step):
         if arguments[0].iteration == 2:
             time.sleep(120)
         step(*arguments)
 
-    training.train_step = wait_at_2
+    loop.train_step = wait_at_2
     run_job(output, small_job(data), data)
 
 
@@ -118,7 +118,7 @@ def test_the_subject_left_out_is_segmented_and_scored_on_its_own_grid(data, tmp_
         one_hot = np.stack([levels == label for label in range(4)]).astype(np.float32)
         return type("R", (), {"labels": levels, "probabilities": one_hot, "windows_total": 8})(), 2.5
 
-    monkeypatch.setattr("model_core.job_runner._segment", perfect)
+    monkeypatch.setattr("model_core.experiments.jobs._segment", perfect)
     run_job(tmp_path, job, data)
     (entry,) = read_state(tmp_path, job).result["evaluations"]
     # Three slabs of 6, 6 and 6 of 20 voxels: the brain is thrice the CSF, so Dice is 2·1/(3+1).
@@ -177,12 +177,12 @@ def test_one_job_at_fault_does_not_keep_the_others_from_running(data, tmp_path, 
 
 
 def test_a_signal_ends_with_130_and_a_checkpoint(data, tmp_path, monkeypatch, capsys):
-    def signal_at_1(*arguments, step=training.train_step):
+    def signal_at_1(*arguments, step=loop.train_step):
         if arguments[0].iteration == 1:
             os.kill(os.getpid(), signal.SIGTERM)
         step(*arguments)
 
-    monkeypatch.setattr(training, "train_step", signal_at_1)
+    monkeypatch.setattr(loop, "train_step", signal_at_1)
     arguments = ["--data", data, "--output", tmp_path, "--experiment", "overlap-step", "--iterations", 9, *QUICK]
     with pytest.raises(SystemExit) as ended:
         command.main([*map(str, arguments), "--job", "nonlocal_unet-fold-03"])

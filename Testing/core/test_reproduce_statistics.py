@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from model_core.fold_statistics import paired_test, spread
+from model_core.experiments.statistics import paired_test, spread
 
 
 def test_mean_and_sample_standard_deviation():

@@ -15,9 +15,9 @@ import pytest
 from scan_phantoms import AXIS_ORDERS, T1_INTENSITIES, T2_INTENSITIES, grid, labels_at, scans, world_points
 
 from model_core import segment
-from model_core.command_line import run_command
 from model_core.inference.accumulator import Progress, Segmentation
 from model_core.networks import build_network
+from model_core.system.command_line import run_command
 from model_core.volumes import read_labels, read_volume, write_volume
 from model_core.weights import save_weights
 

@@ -13,7 +13,6 @@ import torch
 from scipy import ndimage
 
 from model_core import synthesize
-from model_core.command_line import run_command
 from model_core.errors import UserError
 from model_core.synthesis import generator
 from model_core.synthesis.acquisition import MASK_BORDER_MM, acquire, as_counts, holes, strip, turn
@@ -31,6 +30,7 @@ from model_core.synthesis.deformation import PARENCHYMA_ML, Shape, deform
 from model_core.synthesis.draw import Draw, blur
 from model_core.synthesis.generator import SyntheticPair, synthesize_pair
 from model_core.synthesis.shares import Shares
+from model_core.system.command_line import run_command
 from model_core.volumes import Volume, read_label_values
 
 ADULT = Path(__file__).parents[2] / "Resources" / "anatomies" / "adult_04.nii.gz"

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from model_core import train
-from model_core.command_line import run_command
 from model_core.networks.input_form import InputForm
 from model_core.synthesis.anatomies import Anatomy, prepare_anatomy
 from model_core.synthesis.generator import make_pair
 from model_core.synthesis.sampler import RENEW_EVERY, SyntheticSampler, stock_at
 from model_core.synthesis.shares import Shares
+from model_core.system.command_line import run_command
 from model_core.volumes import Volume, write_volume
 from model_core.weights import load_weights
 

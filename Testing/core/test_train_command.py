@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 from model_core import train as command
-from model_core.command_line import run_command
 from model_core.errors import UserError
-from model_core.history import read_history
-from model_core.training import TrainingSettings
+from model_core.system.command_line import run_command
+from model_core.training.history import read_history
+from model_core.training.loop import TrainingSettings
 from model_core.volumes import write_volume
 from model_core.weights import load_weights
 

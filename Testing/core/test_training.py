@@ -21,14 +21,14 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from model_core.datasets import LabelledPair
+from model_core.datasets.subjects import LabelledPair
 from model_core.errors import UserError
-from model_core.history import History, Row, read_history
 from model_core.networks import NETWORKS
 from model_core.networks.blocks import OutputHead, SegmentationNetwork, convolution
-from model_core.training import TrainingSettings, TrainingStopped, prefetch, train, train_step
-from model_core.training_settings import network_settings
-from model_core.training_state import TrainingState, begin_training, reduced_precision
+from model_core.training.history import History, Row, read_history
+from model_core.training.loop import TrainingSettings, TrainingStopped, prefetch, train, train_step
+from model_core.training.settings import network_settings
+from model_core.training.state import TrainingState, begin_training, reduced_precision
 from model_core.weights import load_weights
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -173,14 +173,14 @@ class TestSettings:
     def test_bfloat16_where_the_processor_does_not_compute_in_it_is_refused_before_anything_is_written(
         self, tmp_path, monkeypatch
     ):
-        monkeypatch.setattr("model_core.training_state.computes_in_bfloat16", lambda device: False)
+        monkeypatch.setattr("model_core.training.state.computes_in_bfloat16", lambda device: False)
         settings = tiny_settings(precision="bfloat16", window=32)
         with pytest.raises(UserError, match=r"bfloat16 and cpu does not compute in it; .*; leave out --precision"):
             train(settings, BandSampler(32), tmp_path / "run")
         assert not (tmp_path / "run").exists()
 
     def test_what_is_computed_in_mixed_precision_and_where(self, monkeypatch):
-        monkeypatch.setattr("model_core.training_state.computes_in_bfloat16", lambda device: True)
+        monkeypatch.setattr("model_core.training.state.computes_in_bfloat16", lambda device: True)
         cpu, cuda = torch.device("cpu"), torch.device("cuda")
         types = {
             (precision, device): reduced_precision(tiny_settings(precision=precision, window=32), device)
@@ -338,7 +338,9 @@ def test_the_seed_decides_the_weights(tmp_path):
 
 def test_the_best_weights_are_kept_only_where_asked_for_and_the_card_says_so(tmp_path, monkeypatch):
     scores = iter([0.2, 0.9, 0.4])
-    monkeypatch.setattr("model_core.training.validate", lambda *_: dict.fromkeys(("csf", "gm", "wm"), next(scores)))
+    monkeypatch.setattr(
+        "model_core.training.loop.validate", lambda *_: dict.fromkeys(("csf", "gm", "wm"), next(scores))
+    )
     pair = band_pair(16, np.random.default_rng(1))
     weights = train(
         tiny_settings(final_weights="best", validate_every=4), BandSampler(), tmp_path, validation_pairs=[pair]
@@ -547,7 +549,7 @@ def test_memory_that_does_not_suffice_is_told_with_the_way_out(tmp_path, monkeyp
     def fill_memory(*_):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 80 GiB")
 
-    monkeypatch.setattr("model_core.training.train_step", fill_memory)
+    monkeypatch.setattr("model_core.training.loop.train_step", fill_memory)
     with pytest.raises(UserError, match=r"does not suffice for batches of 2 windows of 16³.*--batch"):
         train(tiny_settings(), BandSampler(), tmp_path)
 

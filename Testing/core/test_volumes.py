@@ -13,6 +13,7 @@ import SimpleITK as sitk
 from scan_phantoms import AXIS_ORDERS, grid, world_points
 
 from model_core.errors import UserError
+from model_core.system.files import check_can_replace, replace_when_complete
 from model_core.volumes import (
     Volume,
     check_can_write,
@@ -21,7 +22,6 @@ from model_core.volumes import (
     read_labels,
     read_mask,
     read_volume,
-    replace_when_complete,
     resample,
     to_canonical,
     write_volume,
@@ -265,7 +265,7 @@ def test_places_that_cannot_be_written_to_are_told_beforehand(tmp_path):
     with pytest.raises(UserError, match="is a folder; expected a file"):
         check_can_write(tmp_path / "folder.nii")
     check_can_write(tmp_path / "out.nii.gz")
-    check_can_write(tmp_path / "out.json", ())
+    check_can_replace(tmp_path / "out.json")
     assert os.listdir(tmp_path) == ["folder.nii"]
 
 

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from model_core import worker_channel
 from model_core.errors import UserError
-from model_core.worker_channel import Channel, ExchangeFolder, ProgressReport
-from model_core.worker_messages import Open, Put
+from model_core.service import channel as channel_module
+from model_core.service.channel import Channel, ExchangeFolder, ProgressReport
+from model_core.service.messages import Open, Put
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -57,7 +57,7 @@ def shared(tmp_path):
 @pytest.fixture
 def own(tmp_path, monkeypatch):
     """A folder of the worker's own, whose place is below ``tmp_path``."""
-    monkeypatch.setattr(worker_channel.tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(channel_module.tempfile, "tempdir", str(tmp_path))
     return ExchangeFolder(Open(str(tmp_path / "elsewhere"), "secret"))
 
 
@@ -67,7 +67,7 @@ def own(tmp_path, monkeypatch):
 def test_what_libraries_print_lands_on_standard_error():
     program = """
 import ctypes, os, sys
-from model_core.worker_channel import Channel, claim_standard_streams
+from model_core.service.channel import Channel, claim_standard_streams
 requests, events = claim_standard_streams()
 print("of Python", flush=True)
 os.write(1, b"of a descriptor\\n")
@@ -114,7 +114,7 @@ def test_when_nobody_listens_this_is_told_once_and_nothing_is_raised():
 
 def test_progress_is_held_back_unless_it_must_go_out(channel, out, monkeypatch):
     clock = iter([10.0, 10.05, 10.09, 10.09, 10.12, 10.2, 10.2])
-    monkeypatch.setattr(worker_channel.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(channel_module.time, "monotonic", lambda: next(clock))
     report = ProgressReport(channel, 5)
     report.begin("segmenting", windows_total=9, stage_step=8)  # sent at 10.0
     report.update({"windows_done": 1}, must_go_out=False)  # 10.05: too early
@@ -144,7 +144,7 @@ def test_a_folder_with_the_token_is_shared(shared, tmp_path):
 @pytest.mark.parametrize("token", ["secret ", "other", ""])
 def test_a_folder_with_another_token_is_not_shared(tmp_path, monkeypatch, token):
     (tmp_path / "token").write_text("" if token == "" else "secret")
-    monkeypatch.setattr(worker_channel.tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(channel_module.tempfile, "tempdir", str(tmp_path))
     folder = ExchangeFolder(Open(str(tmp_path), token))
     assert not folder.is_shared
     assert folder.path.parent == tmp_path
@@ -152,12 +152,12 @@ def test_a_folder_with_another_token_is_not_shared(tmp_path, monkeypatch, token)
 
 
 def test_a_folder_that_cannot_be_one_is_not_shared(tmp_path, monkeypatch):
-    monkeypatch.setattr(worker_channel.tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(channel_module.tempfile, "tempdir", str(tmp_path))
     assert not ExchangeFolder(Open("a\0b", "t")).is_shared
 
 
 def test_without_room_for_a_folder_this_is_said(monkeypatch):
-    monkeypatch.setattr(worker_channel.tempfile, "tempdir", "/nowhere/at/all")
+    monkeypatch.setattr(channel_module.tempfile, "tempdir", "/nowhere/at/all")
     with pytest.raises(UserError, match=r"No temporary folder can be made .*; expected .*; .* TMPDIR"):
         ExchangeFolder(Open("/nowhere", "t"))
 
@@ -210,7 +210,7 @@ def test_after_a_broken_part_the_rest_of_the_file_is_dropped(own):
 
 
 def test_the_folder_holds_no_more_than_its_ceiling(own, monkeypatch):
-    monkeypatch.setattr(worker_channel, "LARGEST_FOLDER_BYTES", 100)
+    monkeypatch.setattr(channel_module, "LARGEST_FOLDER_BYTES", 100)
     own.put(put("t1.nii", bytes(60)))
     own.put(put("t2.nii", bytes(40), last=False))
     with pytest.raises(UserError, match="holds more than"):
@@ -222,7 +222,7 @@ def test_a_disk_that_takes_no_more_is_one_sentence(own, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(worker_channel.os, "replace", full)
+    monkeypatch.setattr(channel_module.os, "replace", full)
     with pytest.raises(UserError, match=r"t1\.nii cannot be stored .*No space left on device.*; free some space"):
         own.put(put("t1.nii", b"x"))
     assert os.listdir(own.path) == []
@@ -235,7 +235,7 @@ def test_nothing_is_put_into_a_shared_folder(shared):
 
 @pytest.mark.parametrize("size", [0, 5, 10, 23])
 def test_files_go_out_in_chunks_unless_the_folder_is_shared(own, shared, channel, out, monkeypatch, size):
-    monkeypatch.setattr(worker_channel, "CHUNK_BYTES", 10)
+    monkeypatch.setattr(channel_module, "CHUNK_BYTES", 10)
     content = os.urandom(size)
     for folder in (own, shared):
         (folder.path / "labels.nii").write_bytes(content)

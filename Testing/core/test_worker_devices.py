@@ -9,8 +9,8 @@ import types
 import pytest
 import torch
 
-from model_core import devices
-from model_core.devices import Device, best_device, explain_unused_gpu, list_devices
+from model_core.system import devices
+from model_core.system.devices import Device, best_device, explain_unused_gpu, list_devices
 
 CARD = types.SimpleNamespace(name="NVIDIA GeForce RTX 3060", total_memory=12_622_168_064)
 

@@ -5,8 +5,8 @@ import json
 import pytest
 from worker_client import segment_fields
 
-from model_core import quality
-from model_core.worker_messages import (
+from model_core.quality import checks
+from model_core.service.messages import (
     OLDEST_MONTHS,
     BadRequest,
     Open,
@@ -59,7 +59,7 @@ def test_what_a_panel_does_not_say_of_raw_scans_has_defaults():
 
 @pytest.mark.parametrize("age", [0, 7, 6.5, 24])
 def test_an_age_is_a_number_of_months_in_the_checks_range(age):
-    assert OLDEST_MONTHS == quality.OLDEST_MONTHS
+    assert OLDEST_MONTHS == checks.OLDEST_MONTHS
     content = parse(line("segment", **segment_fields(raw=True, age_months=age))).content
     assert (content.raw, content.age_months) == (True, age)
     assert isinstance(content.age_months, float)

@@ -11,15 +11,16 @@ import pytest
 from head_phantoms import install_hd_bet, raw_pair, write_program
 from worker_client import PATIENCE, Worker, segment_fields, write_cases, write_weights
 
-from model_core import raw_scans, worker_segmentation
-from model_core.alignment import Alignment
 from model_core.errors import UserError
 from model_core.inference.accumulator import Segmentation
 from model_core.inference.plan import plan_windows_of
+from model_core.preprocessing import raw_scans
+from model_core.preprocessing.alignment import Alignment
+from model_core.service import segmentation
+from model_core.service.channel import Channel, ExchangeFolder
+from model_core.service.messages import Open, Request, Segment, Stopped
+from model_core.service.requests import Tasks
 from model_core.volumes import read_labels, write_volume
-from model_core.worker_channel import Channel, ExchangeFolder
-from model_core.worker_messages import Open, Request, Segment, Stopped
-from model_core.worker_requests import Tasks
 
 LASTING = 'if [ "$1" = --help ]; then exit 0; fi\nsleep 300 & echo $! > "{child}"; wait'
 
@@ -94,7 +95,7 @@ class AllWhite:
 @pytest.fixture
 def without_repairs(monkeypatch):
     """Leave out N4, the search for T2's place and the network, which take seconds: all of the brain is white matter."""
-    monkeypatch.setattr(worker_segmentation, "Segmenter", AllWhite)
+    monkeypatch.setattr(segmentation, "Segmenter", AllWhite)
     monkeypatch.setattr(raw_scans, "correct_bias", lambda array, *_, **__: array)
     monkeypatch.setattr(raw_scans, "align_rigidly", lambda t2, *_: Alignment(t2, 1.0, 2.0, 0.0, 0.0))
 

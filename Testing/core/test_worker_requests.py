@@ -12,16 +12,16 @@ import pytest
 import torch
 from worker_client import segment_fields, write_cases, write_weights
 
-from model_core import worker_requests, worker_segmentation
-from model_core.devices import Device
 from model_core.errors import UserError
 from model_core.inference.accumulator import Progress, Segmentation
 from model_core.inference.plan import plan_windows_of
 from model_core.model_card import DEFAULT_WEIGHTS
+from model_core.service import requests, segmentation
+from model_core.service.channel import Channel, ExchangeFolder
+from model_core.service.messages import Open, Request, Score, Segment, Stopped
+from model_core.service.requests import Tasks
+from model_core.system.devices import Device
 from model_core.weights import load_weights
-from model_core.worker_channel import Channel, ExchangeFolder
-from model_core.worker_messages import Open, Request, Score, Segment, Stopped
-from model_core.worker_requests import Tasks
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +53,7 @@ def network_and_card(folder):
 def loaded(network_and_card, monkeypatch):
     """Names of the weights files that were read, which takes no time here."""
     names = []
-    monkeypatch.setattr(worker_requests, "load_weights", lambda path: names.append(path.name) or network_and_card)
+    monkeypatch.setattr(requests, "load_weights", lambda path: names.append(path.name) or network_and_card)
     return names
 
 
@@ -104,7 +104,7 @@ def fake(monkeypatch):
         def before_stage(step):
             pass
 
-    monkeypatch.setattr(worker_segmentation, "Segmenter", Fake)
+    monkeypatch.setattr(segmentation, "Segmenter", Fake)
     return Fake
 
 
@@ -128,7 +128,7 @@ def test_short_memory_is_tried_once_more_with_half_the_batch(tasks, folder, fake
 
 def test_before_the_second_try_network_and_caches_are_released(tasks, folder, fake, loaded, monkeypatch):
     held = []
-    monkeypatch.setattr(worker_requests.gc, "collect", lambda: held.append(tasks._loaded))
+    monkeypatch.setattr(requests.gc, "collect", lambda: held.append(tasks._loaded))
     tasks.segment(request(), folder)
     fake.failures.append(MemoryError())
     tasks.segment(request(), folder)
@@ -185,7 +185,7 @@ def test_a_stop_during_alignment_does_not_wait_for_its_end(tasks, folder, monkey
         finally:
             ended.set()
 
-    monkeypatch.setattr(worker_segmentation, "prepare_pair", prepare_pair)
+    monkeypatch.setattr(segmentation, "prepare_pair", prepare_pair)
     with pytest.raises(Stopped):
         tasks.segment(stopped, folder)
     assert aligning.is_set()
@@ -212,20 +212,20 @@ def test_a_stop_that_keeps_gives_the_map_so_far(tasks, folder, fake):
 
 def test_a_stop_that_keeps_but_comes_after_the_last_window_changes_nothing(tasks, folder, fake, monkeypatch):
     stopped = request(probabilities=True)
-    real = worker_segmentation.write_volume
+    real = segmentation.write_volume
 
     def write_volume(*arguments):
         stopped.stop.wish(keep=True)
         real(*arguments)
 
-    monkeypatch.setattr(worker_segmentation, "write_volume", write_volume)
+    monkeypatch.setattr(segmentation, "write_volume", write_volume)
     done = tasks.segment(stopped, folder)
     assert (done["step_reached"], done["stopped"]) == (8, False)
 
 
 def test_a_stop_while_the_result_is_written_is_heard(tasks, folder, fake, monkeypatch):
     stopped = request()
-    monkeypatch.setattr(worker_segmentation, "write_volume", lambda *arguments: stopped.stop.wish(keep=False))
+    monkeypatch.setattr(segmentation, "write_volume", lambda *arguments: stopped.stop.wish(keep=False))
     with pytest.raises(Stopped):
         tasks.segment(stopped, folder)
 
@@ -234,14 +234,14 @@ def test_a_stop_while_the_result_is_written_is_heard(tasks, folder, fake, monkey
 def test_a_stop_is_heard_between_the_tissues_of_a_score(tasks, folder, monkeypatch, keep):
     wanted = Request(1, Score("reference.nii", "reference.nii"))
     scored = []
-    real = worker_requests.score_tissues
+    real = requests.score_tissues
 
     def score_tissues(*arguments):
         scored.append(1)
         wanted.stop.wish(keep=keep)
         return real(*arguments)
 
-    monkeypatch.setattr(worker_requests, "score_tissues", score_tissues)
+    monkeypatch.setattr(requests, "score_tissues", score_tissues)
     with pytest.raises(Stopped):
         tasks.score(wanted, folder)
     assert scored == [1]
@@ -279,7 +279,7 @@ def test_auto_is_the_device_that_works(tasks, folder, fake):
 
 def test_a_device_that_failed_its_test_is_refused_with_the_reason(tasks, folder, fake, monkeypatch):
     tasks.devices = [Device("cuda:0", "Old card", usable=False, reason="Too old; …; choose the CPU."), *tasks.devices]
-    monkeypatch.setattr(worker_requests, "choose_device", lambda name: types.SimpleNamespace(type="cuda"))
+    monkeypatch.setattr(requests, "choose_device", lambda name: types.SimpleNamespace(type="cuda"))
     for name in ("cuda", "cuda:0"):
         with pytest.raises(UserError, match="Too old"):
             tasks.segment(request(device=name), folder)

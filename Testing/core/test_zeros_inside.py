@@ -7,7 +7,7 @@ from scan_phantoms import CENTRE_MM, T1_INTENSITIES, T2_INTENSITIES, grid, label
 from model_core.inference import Segmenter
 from model_core.model_card import DEFAULT_WEIGHTS
 from model_core.preprocessing import prepare_pair
-from model_core.stripping import fill_cavities
+from model_core.preprocessing.stripping import fill_cavities
 from model_core.volumes import Volume
 from model_core.weights import load_weights
 

@@ -199,7 +199,7 @@ def test_what_goes_wrong_in_it_is_a_sentence_and_the_scene_stays_as_it_was(
 def test_slicers_python_finds_the_clean_environment_for_the_programs_that_the_worker_starts(opened, monkeypatch):
     from InfantBrainSegLib.worker_command import WorkerCommand, WorkerKind
 
-    from model_core.tool_environment import TOOL_ENVIRONMENT, tool_environment
+    from model_core.system.environment import TOOL_ENVIRONMENT, tool_environment
 
     monkeypatch.setenv("PYTHONHOME", "/Slicer/lib/Python")
     slicers = WorkerCommand(WorkerKind.SLICER).environment()

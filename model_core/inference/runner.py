@@ -12,12 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from model_core.devices import fitting_batch, is_out_of_memory, threads_of_one_core
 from model_core.inference.accumulator import Progress, WindowAccumulator
 from model_core.inference.standardisation import standardise_windows
 from model_core.networks.ensemble import Ensemble, WithMirrored
 from model_core.networks.fused import fused, has_fused_form
 from model_core.networks.input_form import form_of
+from model_core.system.devices import fitting_batch, is_out_of_memory, threads_of_one_core
 from model_core.windows import WHOLE_BRAIN
 
 # Windows that run together. On the CPU every core has a window of its own, which beats all cores on one window by far.

@@ -10,7 +10,6 @@ import torch
 from scipy import ndimage
 from torch import nn
 
-from model_core.devices import available_cores, choose_device, exact_float32, is_out_of_memory
 from model_core.errors import UserError
 from model_core.inference.accumulator import Progress, Segmentation, WindowAccumulator, check_scan
 from model_core.inference.plan import Plan, plan_whole_brain, plan_windows_of
@@ -19,6 +18,7 @@ from model_core.inference.standardisation import standardise_volume
 from model_core.inference.tidying import tidy
 from model_core.model_card import PUBLISHED_STEP, check_step
 from model_core.networks.input_form import InputForm, form_of
+from model_core.system.devices import available_cores, choose_device, exact_float32, is_out_of_memory
 from model_core.windows import WHOLE_BRAIN
 
 

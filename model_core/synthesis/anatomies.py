@@ -13,9 +13,9 @@ import torch
 from scipy import ndimage
 from tqdm import tqdm
 
-from model_core.devices import available_cores
 from model_core.errors import UserError
 from model_core.synthesis.draw import blur
+from model_core.system.devices import available_cores
 from model_core.tissues import CSF, GRAY_MATTER, WHITE_MATTER
 from model_core.volumes import Volume, read_label_values, resample, to_canonical
 

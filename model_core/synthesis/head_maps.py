@@ -21,9 +21,9 @@ import numpy as np
 import torch
 from scipy import ndimage
 
-from model_core.command_line import run_command
-from model_core.devices import available_cores
 from model_core.errors import UserError
+from model_core.system.command_line import run_command
+from model_core.system.devices import available_cores
 from model_core.volumes import Volume, read_label_values, to_canonical, write_volume
 
 SAMPLES = 3

@@ -10,8 +10,8 @@ from typing import Any, Generic, Self, TypeVar
 import numpy as np
 import torch
 
-from model_core.crops import Box, cut_box, draw_crops
-from model_core.datasets import LabelledPair, cut_to_brain, draw_windows
+from model_core.datasets.crops import Box, cut_box, draw_crops
+from model_core.datasets.subjects import LabelledPair, cut_to_brain, draw_windows
 from model_core.networks.input_form import InputForm
 from model_core.synthesis.anatomies import Anatomy
 from model_core.synthesis.generator import SyntheticPair, make_pair

@@ -1,0 +1,1 @@
+"""Many subjects: a BIDS data set, segmented and reported on."""

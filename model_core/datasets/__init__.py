@@ -1,0 +1,1 @@
+"""Labelled subjects found in folders, and the patches cut from them."""

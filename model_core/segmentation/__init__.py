@@ -1,0 +1,1 @@
+"""One subject, files to files."""

@@ -1,0 +1,253 @@
+"""One segmentation for a panel, from the scans' files to the label map's and the warnings."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from concurrent.futures import Executor, wait
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from model_core.errors import UserError
+from model_core.findings import Finding
+from model_core.inference import Segmenter
+from model_core.inference.accumulator import Progress, Segmentation
+from model_core.metrics import tissue_volumes
+from model_core.model_card import DEFAULT_WEIGHTS, check_step, default_step
+from model_core.networks import SegmentationNetwork
+from model_core.preprocessing import PreparedPair, prepare_pair
+from model_core.preprocessing.raw_scans import ALIGNMENT, BIAS, EXTRACTION, ORIENTATION, RawOptions, prepare_raw
+from model_core.quality.checks import check_result, check_scans
+from model_core.segmentation.one_scan import check_one_scan
+from model_core.service.channel import Channel, ExchangeFolder, ProgressReport
+from model_core.service.messages import Request, Segment
+from model_core.system.devices import Device
+from model_core.tissues import CLASSES
+from model_core.volumes import Volume, read_mask, read_volume, write_volume
+
+SECONDS_BETWEEN_LOOKS = 0.05  # for a wish to stop while the scans are prepared
+SECONDS_FOR_TOOL = 1.3  # to be ended; a panel that waits for 1.5 s shall still hear of the stop
+STAGES = {ORIENTATION: "preparing", BIAS: "correcting", ALIGNMENT: "aligning", EXTRACTION: "extracting"}
+
+
+@dataclass(frozen=True)
+class LoadedNetwork:
+    """A network on its device, with what its file says of it.
+
+    Attributes:
+        key: path, time of change and size of the file, and the device's name: the same key, the same network.
+        network: in evaluation mode.
+        card: of its file.
+        window: side of its windows in voxels.
+    """
+
+    key: tuple[str, int, int, str]
+    network: SegmentationNetwork
+    card: dict[str, Any]
+    window: int
+
+
+class SegmentationRun:
+    """One try at a segmentation.
+
+    Args:
+        request: with a `Segment`.
+        folder: where its files lie and the results go.
+        channel: gets files, maps and progress.
+        preparing: runs the preparation, so that a user who stops need not wait for its end.
+        batch_size: windows at a time; None lets the segmenter choose.
+
+    Attributes:
+        batch_size: windows at a time as they were in the end.
+    """
+
+    def __init__(
+        self,
+        request: Request,
+        folder: ExchangeFolder,
+        channel: Channel,
+        preparing: Executor,
+        batch_size: int | None,
+    ) -> None:
+        self._wanted: Segment = request.content
+        self._id, self._stop = request.id, request.stop
+        self._folder, self._channel, self._preparing = folder, channel, preparing
+        self._report = ProgressReport(channel, request.id)
+        self._asked_batch_size = batch_size
+        self._segmenter: Segmenter | None = None
+        self._seconds_of_maps = 0.0
+        self._is_extracting = False
+
+    @property
+    def batch_size(self) -> int:
+        return self._segmenter.batch_size if self._segmenter else self._asked_batch_size or 1
+
+    def carry_out(self, device: Device, network_for: Callable[[Path | None, Device], LoadedNetwork]) -> dict[str, Any]:
+        """Read, prepare, check, segment, write.
+
+        Args:
+            device: that runs the network.
+            network_for: gives the network of a weights file, or of the default one for None.
+
+        Returns:
+            The fields of ``done``.
+
+        Raises:
+            UserError: the input or the machine is at fault.
+            Stopped: the user wants no result, or there is none yet.
+        """
+        self._stop.check()
+        self._report.begin("loading")
+        paths = {name: self._find(name) for name in ("t1", "t2", "mask", "weights")}
+        t1, t2, mask = self._read_scans(paths)
+        loaded = network_for(paths["weights"], device)
+        step = default_step(loaded.card) if self._wanted.step is None else self._wanted.step
+        check_step(loaded.card, step)
+        self._segmenter = Segmenter(
+            loaded.network, window=loaded.window, device=device.name, batch_size=self._asked_batch_size
+        )
+        told = check_one_scan(t1, t2, paths["weights"] or DEFAULT_WEIGHTS, loaded.card)
+        pair, findings = self._make_ready(t1, t2, mask, gpu=device.name.startswith("cuda"))
+        base = t2 if t1 is None else t1
+        segmentation, seconds = self._segment(pair, base, step)
+        return {
+            **self._write(pair, segmentation, base, [*told, *findings]),
+            "step_reached": segmentation.step_reached,
+            "step": step,
+            "stopped": segmentation.step_reached != step,
+            "windows_done": segmentation.windows_done,
+            "windows_total": segmentation.windows_total,
+            "seconds": seconds,
+            "device": device.name,
+            "device_title": device.title,
+            "network": loaded.card["network"],
+            "window": loaded.window,
+            "grid_shape": list(pair.t1.shape),
+        }
+
+    def _find(self, field_name: str) -> Path | None:
+        name = getattr(self._wanted, field_name)
+        return None if name is None else self._folder.find(field_name, name, anywhere=field_name == "weights")
+
+    def _read_scans(self, paths: dict[str, Path | None]) -> tuple[Volume | None, Volume | None, Volume | None]:
+        if paths["t1"] is None and paths["t2"] is None:
+            raise UserError("No scan was given; expected T1 and T2, or one of them; choose at least one.")
+        if (paths["t1"] is None or paths["t2"] is None) and (self._wanted.raw or self._wanted.align_t2):
+            raise UserError(
+                "One scan alone was given; raw scans and the alignment of T2 need both; give T1 and T2, or strip the "
+                "skull first and switch these off."
+            )
+        scans = []
+        for name in ("t1", "t2"):
+            scans.append(read_volume(paths[name]) if paths[name] else None)
+            self._stop.check()
+        return *scans, read_mask(paths["mask"]) if paths["mask"] else None
+
+    def _make_ready(
+        self, t1: Volume | None, t2: Volume | None, mask: Volume | None, *, gpu: bool
+    ) -> tuple[PreparedPair, list[Finding]]:
+        """Prepare and check the pair in another thread and look for a wish to stop meanwhile."""
+        prepared = self._preparing.submit(self._prepare, t1, t2, mask, gpu=gpu)
+        while not wait([prepared], timeout=SECONDS_BETWEEN_LOOKS).done:
+            if self._stop.wanted and self._is_extracting:  # a tool shall not outlive this process
+                wait([prepared], timeout=SECONDS_FOR_TOOL)
+            self._stop.check()
+        return prepared.result()
+
+    def _prepare(
+        self, t1: Volume | None, t2: Volume | None, mask: Volume | None, *, gpu: bool
+    ) -> tuple[PreparedPair, list[Finding]]:
+        def begin(stage: str) -> None:
+            self._stop.check()
+            self._is_extracting = stage == EXTRACTION
+            self._report.begin(STAGES.get(stage, stage))
+
+        told = [finding for volume in (t1, t2, mask) if volume for finding in volume.findings]
+        if self._wanted.raw:
+            # In the folder of the exchange, which is removed even where this process is killed.
+            options = RawOptions(brain_extraction=self._wanted.brain_extraction, gpu=gpu, scratch=self._folder.path)
+            raw = prepare_raw(t1, t2, mask, options, on_stage=begin, on_wait=self._stop.check)
+            t2 = raw.t2
+            pair = prepare_pair(raw.t1, raw.t2, raw.mask, on_stage=begin)
+        else:
+            switches = {"align_t2": self._wanted.align_t2, "bias_correction": self._wanted.bias_correction}
+            pair = prepare_pair(t1, t2, mask, on_stage=begin, **switches)
+        begin("checking")
+        return pair, [*told, *check_scans(t1, t2, pair)]
+
+    def _segment(self, pair: PreparedPair, t1: Volume, step: int) -> tuple[Segmentation, float]:
+        """Run the windows; returns the result and the seconds that they took."""
+        plan = self._segmenter.plan(pair.mask, step)
+        total = plan.windows_total
+        self._report.begin("segmenting", windows_total=total, stage_step=plan.stages[0].step)
+        began = time.monotonic()
+
+        def show(progress: Progress) -> None:
+            nonlocal done
+            done = progress.windows_done
+            self._report.update(asdict(progress), must_go_out=progress.step_reached == progress.stage_step)
+
+        def show_map(step_reached: int, labels: np.ndarray) -> None:
+            if self._wanted.maps and step_reached != step:
+                self._give_map(pair, t1, step_reached, labels, windows_done=done, windows_total=total)
+
+        done = 0
+        segmentation = self._segmenter.segment(
+            pair.t1,
+            pair.t2,
+            step=step,
+            mask=pair.mask,
+            on_progress=show,
+            should_stop=lambda: self._stop.wanted,
+            on_map=show_map,
+            look_at=self._voxel_looked_at(pair),
+        )
+        self._stop.check(may_keep=segmentation.step_reached > 0)
+        return segmentation, time.monotonic() - began - self._seconds_of_maps
+
+    def _voxel_looked_at(self, pair: PreparedPair) -> list[float] | None:
+        if self._wanted.look_at is None:
+            return None
+        return list(np.linalg.inv(pair.affine)[:3] @ [*self._wanted.look_at, 1])
+
+    def _give_map(self, pair: PreparedPair, t1: Volume, step_reached: int, labels: np.ndarray, **counts: int) -> None:
+        began = time.monotonic()
+        name = f"map-{step_reached}.nii"
+        self._give_volume(name, pair.labels_to_native(labels), t1)
+        self._channel.send("map", self._id, step=step_reached, file=name, **counts)
+        self._seconds_of_maps += time.monotonic() - began
+
+    def _write(
+        self, pair: PreparedPair, segmentation: Segmentation, t1: Volume, findings: list[Finding]
+    ) -> dict[str, Any]:
+        """Write the result on T1's own grid, and look at it."""
+        self._report.begin("writing", windows_done=segmentation.windows_done, step_reached=segmentation.step_reached)
+        labels, probabilities = pair.result_to_native(
+            segmentation.labels, segmentation.probabilities, with_probabilities=self._wanted.probabilities
+        )
+        self._give_volume("labels.nii", labels, t1)
+        names = {}
+        if probabilities is not None:
+            names = {tissue.key: f"probability-{tissue.key}.nii" for tissue in CLASSES}
+            for tissue in CLASSES:
+                self._stop.check(may_keep=True)
+                self._give_volume(names[tissue.key], probabilities[tissue.label], t1)
+        self._stop.check(may_keep=True)
+        findings = [
+            *findings,
+            *(Finding("gpu-memory", notice) for notice in segmentation.notices),
+            *check_result(Volume(labels, t1.affine), self._wanted.age_months),
+        ]
+        return {
+            "file": "labels.nii",
+            "probabilities": names,
+            "volumes_ml": tissue_volumes(labels, t1.spacing),
+            "warnings": [asdict(finding) for finding in findings],
+        }
+
+    def _give_volume(self, name: str, array: np.ndarray, t1: Volume) -> None:
+        write_volume(self._folder.path / name, array, t1.affine, t1)
+        self._folder.give(self._channel, self._id, name)

@@ -1,0 +1,1 @@
+"""The machine: command line, processes, devices, locks, files. Knows no medicine."""
