@@ -10,10 +10,9 @@ Examples::
     python model_core/segment.py --raw --t1 T1w.nii.gz --t2 T2w.nii.gz --output segmentation.nii.gz --report report.html
 
 The scans are skull-stripped (0 outside the brain) or come with --mask. With --raw they are as converted from DICOM:
-the bias is corrected, T2 aligned, and the brain extracted by SynthStrip or HD-BET if one is installed. The label map
-lies on T1's own grid, voxel by voxel: 0 background, 1 CSF, 2 gray matter, 3 white matter. Beside it a .json file says
-how it was made and holds the warnings of the checks, which are also printed. Files: NIfTI, Analyze, NRRD, MetaImage,
-by their suffix.
+the bias is corrected, T2 aligned, and the brain found. The label map lies on T1's own grid, voxel by voxel: 0
+background, 1 CSF, 2 gray matter, 3 white matter. Beside it a .json file says how it was made and holds the warnings of
+the checks, which are also printed. Files: NIfTI, Analyze, NRRD, MetaImage, by their suffix.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ from model_core.inference.accumulator import Progress, Segmentation
 from model_core.metrics import TissueScore, tissue_volumes
 from model_core.model_card import check_step, default_step
 from model_core.preprocessing import PreparedPair, prepare_pair
-from model_core.preprocessing.brain_extraction import AUTO
+from model_core.preprocessing.brain_extraction import BUILT_IN
 from model_core.preprocessing.raw_scans import STEPS, RawOptions, RawScans, prepare_raw
 from model_core.quality.checks import check_result, check_scans
 from model_core.segmentation.comparison import check_overlap, compare
@@ -155,7 +154,7 @@ def _make_ready(options: argparse.Namespace, t1: Volume, t2: Volume, mask: Volum
     """Take raw scans through their chain, with a bar that names the step."""
     how = RawOptions(
         skip=frozenset(options.skip),
-        brain_extraction=options.brain_extraction or AUTO,
+        brain_extraction=options.brain_extraction or BUILT_IN.name,
         gpu=choose_device(options.device).type == "cuda",
         keep_intermediates=options.keep_intermediates,
         pictures=options.report is not None,

@@ -73,7 +73,7 @@ class SegmentationLogic:
         biasCorrection: bool = False,
         raw: bool = False,
         ageMonths: float | None = None,
-        brainExtraction: str = "auto",
+        brainExtraction: str = "built-in",
         createLabelMap: bool = False,
         createProbabilities: bool = False,
         showMaps: bool = True,
@@ -94,9 +94,9 @@ class SegmentationLogic:
             alignT2: first move T2 onto T1, rigidly, by mutual information.
             biasCorrection: first correct both scans' bias fields (N4).
             raw: the scans are as converted from DICOM, with their skull: correct the bias fields, align T2, and without
-                a mask let HD-BET or SynthStrip find the brain, where one is installed beside the worker.
+                a mask let ``brainExtraction`` find the brain.
             ageMonths: age at the scan, 0 to 24, for the check of the volumes; None stands for the usual 6 to 8.
-            brainExtraction: "auto" (the first that is installed), "hd-bet" or "synthstrip"; for raw scans without mask.
+            brainExtraction: for raw scans without a mask: "built-in", or "hd-bet" or "synthstrip", where installed.
             createLabelMap: also leave a label map volume in the scene.
             createProbabilities: also leave a probability volume per class in the scene.
             showMaps: show each finished coarse map in the views while the run goes on.

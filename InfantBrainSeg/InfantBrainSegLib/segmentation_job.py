@@ -34,7 +34,7 @@ class SegmentationRequest:
         bias_correction: first correct both bias fields by N4.
         raw: the scans are as converted from DICOM, with their skull.
         age_months: at the scan, 0 to 24; None where it is not known.
-        brain_extraction: which tool finds the brain in raw scans without a mask; "auto" is the first one installed.
+        brain_extraction: what finds the brain in raw scans without a mask: "built-in", "synthstrip" or "hd-bet".
         label_map: also leave a label map volume.
         probabilities: also leave a probability volume per class.
         show_maps: show coarse maps while the run goes on.
@@ -51,7 +51,7 @@ class SegmentationRequest:
     bias_correction: bool = False
     raw: bool = False
     age_months: float | None = None
-    brain_extraction: str = "auto"
+    brain_extraction: str = "built-in"
     label_map: bool = False
     probabilities: bool = False
     show_maps: bool = True

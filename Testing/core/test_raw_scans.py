@@ -180,11 +180,11 @@ def test_a_head_is_found_with_its_skull_and_without_the_air(heads):
     assert 2 * (found & truth).sum() / (found.sum() + truth.sum()) > 0.97
 
 
-def test_without_mask_and_tool_it_is_refused_at_once_and_both_ways_out_are_named(heads, no_tools):
+def test_a_tool_that_is_not_there_is_refused_before_any_work(heads, no_tools):
     t1, t2, _, _ = heads
     stages = []
-    with pytest.raises(UserError, match=r"HD-BET.*SynthStrip.*--mask.*--skip brain-extraction"):
-        prepare_raw(t1, t2, None, RawOptions(), on_stage=stages.append)
+    with pytest.raises(UserError, match=r"SynthStrip .* was not found .*--brain-extraction built-in.*--mask"):
+        prepare_raw(t1, t2, None, RawOptions(brain_extraction="synthstrip"), on_stage=stages.append)
     assert stages == []
 
 
@@ -220,6 +220,7 @@ def test_the_command_takes_raw_scans_to_labels_on_t1s_own_grid(case, heads, tmp_
     t1, _, brain, _ = heads
     log, _ = install_hd_bet(tmp_path, monkeypatch, brain)
     options = ["--output", "seg.nii.gz", "--report", "report.html", "--age-months", "7", "--skip", "bias-correction"]
+    options += ["--brain-extraction", "hd-bet"]
     segment.main([*case, *options])
     said = capsys.readouterr().out
     found = read_labels("seg.nii.gz")

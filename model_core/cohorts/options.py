@@ -13,7 +13,7 @@ from model_core.cohorts.files import PROGRAM_VERSION
 from model_core.cohorts.subjects import CHOICE, PROGRAM_NAME, CohortSubject
 from model_core.cohorts.tasks import CohortSettings
 from model_core.model_card import DEFAULT_WEIGHTS
-from model_core.preprocessing.brain_extraction import TOOL_NAMES
+from model_core.preprocessing.brain_extraction import EXTRACTOR_NAMES
 from model_core.preprocessing.raw_scans import STEPS
 from model_core.system.command_line import overlap_step
 
@@ -63,7 +63,7 @@ def parse(description: str, arguments: Sequence[str] | None) -> argparse.Namespa
     add("--bias-correction", action="store_true", help="first correct both scans' bias fields by N4")
     add("--raw", action="store_true", help="scans as converted from DICOM, with skull, T2 in its own space")
     add("--skip", nargs="+", choices=STEPS, default=[], metavar="STEP", help=f"with --raw: {', '.join(STEPS)}")
-    add("--brain-extraction", choices=TOOL_NAMES, help="with --raw, where there is no mask")
+    add("--brain-extraction", choices=EXTRACTOR_NAMES, help="with --raw, where there is no mask (default: built-in)")
     add("--max-memory", type=float, metavar="GB", help="ceiling for the memory of each process")
     cores = "cores that all processes together may use (default: all)"
     add("--n-cpus", "--n_cpus", "--nprocs", type=int, metavar="N", help=cores)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from model_core.model_card import DEFAULT_WEIGHTS
-from model_core.preprocessing.brain_extraction import TOOL_NAMES
+from model_core.preprocessing.brain_extraction import EXTRACTOR_NAMES
 from model_core.preprocessing.raw_scans import STEPS
 from model_core.quality.checks import OLDEST_MONTHS
 from model_core.segmentation.memory import gigabytes
@@ -46,7 +46,11 @@ def parse(arguments: Sequence[str] | None, documentation: str) -> argparse.Names
     add("--max-memory", type=gigabytes, metavar="GB", help="most memory that this process may take, in 10⁹ bytes")
     add("--raw", action="store_true", help="the scans are as converted from DICOM: skull on, T2 in its own space")
     add("--skip", nargs="+", choices=STEPS, default=[], metavar="STEP", help=f"with --raw: {', '.join(STEPS)}")
-    add("--brain-extraction", choices=TOOL_NAMES, help="with --raw and without --mask: which tool (default: auto)")
+    add(
+        "--brain-extraction",
+        choices=EXTRACTOR_NAMES,
+        help="with --raw and without --mask: what finds the brain (default: built-in)",
+    )
     add(
         "--keep-intermediates",
         type=Path,

@@ -47,7 +47,7 @@ class Segment:
         look_at: place in mm (RAS) whose three slices are looked at; within a stage their windows come first.
         raw: whether the scans are as converted from DICOM; the bias is then corrected and T2 aligned in any case.
         age_months: at the scan, 0 to 24; None where it is not known.
-        brain_extraction: for raw scans without a mask: a tool's name, or auto for the first that is installed.
+        brain_extraction: what finds the brain in raw scans without a mask: built-in, synthstrip or hd-bet.
     """
 
     t1: str | None
@@ -64,7 +64,7 @@ class Segment:
     look_at: list | None
     raw: bool = False
     age_months: float | None = None
-    brain_extraction: str = "auto"
+    brain_extraction: str = "built-in"
 
 
 @dataclass(frozen=True)
