@@ -51,6 +51,8 @@ def find_brain_with(network: SegmentationNetwork, t1: Volume | None, t2: Volume 
     given = next(scan for scan in (t1, t2) if scan is not None)
     canonical, spacing = to_canonical(given), network.input_form.spacing_mm
     shape, affine = _coarse_grid(canonical, spacing)
+    for scan in filter(None, (t1, t2)):
+        _refuse_one_value(scan)
     scans = [None if scan is None else _on_coarse_grid(scan, shape, affine, spacing) for scan in (t1, t2)]
     probability = brain_probability(network, scans)
     coarse = _largest_piece(probability > 0.5)
@@ -77,9 +79,17 @@ def _on_coarse_grid(scan: Volume, shape: tuple[int, ...], affine: np.ndarray, sp
     sigma = np.sqrt(np.maximum(spacing**2 - sides**2, 0)) / FWHM_PER_SIGMA / sides
     smooth = Volume(ndimage.gaussian_filter(scan.array.astype(np.float32), sigma, truncate=2), scan.affine)
     reached = Volume(np.ones(scan.array.shape, np.float32), scan.affine)
-    return CoarseScan(
-        resample(smooth, shape, affine, order=1).array, resample(reached, shape, affine, order=1).array > 0.5
-    )
+    covered = resample(reached, shape, affine, order=1).array  # below 1 at its rim, where 0 is mixed in
+    field = covered > 0.5
+    return CoarseScan(resample(smooth, shape, affine, order=1).array / np.where(field, covered, 1) * field, field)
+
+
+def _refuse_one_value(scan: Volume) -> None:
+    if scan.array.min() == scan.array.max():
+        raise UserError(
+            f"The built-in brain extraction finds no brain in {scan.path}: it has the value {scan.array.flat[0]:g} in "
+            "every voxel; expected a scan of a head; check the series and the file."
+        )
 
 
 def _largest_piece(mask: np.ndarray) -> np.ndarray:
@@ -115,17 +125,27 @@ def certainty_of(probability: np.ndarray, mask: np.ndarray) -> float:
 
 
 def _refuse_what_is_cut(t1: Volume, mask: np.ndarray) -> None:
-    names = (("left", "right"), ("back", "front"), ("bottom", "top"))
-    for axis in range(3):
+    side, share = largest_cut(mask)
+    if share > LARGEST_CUT:
+        raise UserError(
+            f"The brain in T1 ({t1.path}) is cut off at the {side}: the scan ends there in a slice with {share:.0%} of "
+            f"its widest one; expected at most a tenth of the brain missing (a slice of {LARGEST_CUT:.0%}); take a "
+            "scan of the whole head, or give a brain mask (--mask)."
+        )
+
+
+def largest_cut(mask: np.ndarray) -> tuple[str, float]:
+    """Where a face of the scan cuts most through a brain: the side, and the cut's share of the widest slice, 0 to 1.
+
+    Args:
+        mask: (D, H, W) bool, right, anterior, superior, with at least one voxel.
+    """
+    cuts = []
+    for axis, names in enumerate((("left", "right"), ("back", "front"), ("bottom", "top"))):
         slices = mask.sum(axis=tuple(other for other in range(3) if other != axis))
-        for side, end in enumerate((0, -1)):
-            share = slices[end] / slices.max()
-            if share > LARGEST_CUT:
-                raise UserError(
-                    f"The brain in T1 ({t1.path}) is cut off at the {names[axis][side]}: the scan ends there in a slice with "
-                    f"{share:.0%} of its widest one; expected at most a tenth of it missing (a slice of "
-                    f"{LARGEST_CUT:.0%}); take a scan of the whole head, or give a brain mask (--mask)."
-                )
+        cuts += [(float(slices[end] / slices.max()), name) for end, name in zip((0, -1), names, strict=True)]
+    share, side = max(cuts)
+    return side, share
 
 
 def _on_grid_of(t1: Volume, probability: Volume) -> np.ndarray:
