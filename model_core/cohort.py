@@ -15,6 +15,7 @@ output side by side. The result of a subject is made again when its scans, mask,
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 if __package__ in (None, ""):
@@ -73,9 +74,9 @@ def main(arguments: Sequence[str] | None = None, program: Path | None = None) ->
 def _check_once(options: argparse.Namespace) -> None:
     """Tell once what every subject would tell."""
     card = read_card(options.weights)
-    if options.step is None:
-        options.step = default_step(card)
-    check_step(card, options.step)
+    if options.how.step is None:
+        options.how = replace(options.how, step=default_step(card))
+    check_step(card, options.how.step)
 
 
 def _tell_of(cohort: Cohort, subjects: Sequence[CohortSubject]) -> None:

@@ -34,19 +34,17 @@ from tqdm import tqdm
 from model_core.findings import Finding
 from model_core.inference import Segmenter
 from model_core.inference.accumulator import Progress, Segmentation
-from model_core.metrics import TissueScore, tissue_volumes
-from model_core.model_card import check_step, default_step
-from model_core.preprocessing import PreparedPair, prepare_pair
-from model_core.preprocessing.brain_extraction import BUILT_IN
-from model_core.preprocessing.raw_scans import STEPS, RawOptions, RawScans, prepare_raw
-from model_core.quality.checks import check_result, check_scans
+from model_core.metrics import TissueScore
+from model_core.preprocessing import PreparedPair
 from model_core.segmentation.comparison import check_overlap, compare
 from model_core.segmentation.memory import check_can_prepare, fit_memory
 from model_core.segmentation.one_scan import check_one_scan
 from model_core.segmentation.options import parse
 from model_core.segmentation.outputs import Stage, check_paths, draw, probability_paths, tell, write_scores
+from model_core.segmentation.pipeline import PreparedScans, SegmentedScans, finish, prepare_scans, settle_step
 from model_core.segmentation.report_page import write_report
 from model_core.segmentation.sidecar import describe_weights, write_sidecar
+from model_core.segmentation_options import RAW_STEPS
 from model_core.system.command_line import run_command
 from model_core.system.devices import choose_device
 from model_core.tissues import CLASSES
@@ -69,57 +67,45 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Read, check, segment, write, report; see the top of this file."""
     options = parse(arguments, __doc__)
     check_paths(options)
+    how = options.how
     if options.max_memory:
-        repairs = options.raw or options.align_t2 or options.bias_correction
-        check_can_prepare(options.max_memory, list(filter(None, (options.t1, options.t2))), repairs=repairs)
+        check_can_prepare(options.max_memory, list(filter(None, (options.t1, options.t2))), repairs=how.repairs)
     t1, t2 = (path and read_volume(path) for path in (options.t1, options.t2))
-    base = t2 if t1 is None else t1  # the result lies on its grid
     mask = read_mask(options.mask) if options.mask else None
     reference = read_labels(options.reference) if options.reference else None
     check_content(options.weights)
     network, card = load_weights(options.weights)
-    window = window_of(options.weights, card, network)
-    segmenter = Segmenter(network, window=window, device=options.device)
-    step = default_step(card) if options.step is None else options.step
-    check_step(card, step)
-    warnings = check_one_scan(t1, t2, options.weights, card)
+    segmenter = Segmenter(network, window=window_of(options.weights, card, network), device=how.device)
+    step = settle_step(card, how)
+    told = [*check_one_scan(t1, t2, options.weights, card), *(reference.findings if reference else ())]
     for name, scan in (("T1", t1), ("T2", t2)):
         print(f"{name} {scan.path}: {scan.description}" if scan else f"{name}: not given", flush=True)
 
-    raw = _make_ready(options, t1, t2, mask) if options.raw else None
-    if raw is None:
-        pair = prepare_pair(t1, t2, mask, align_t2=options.align_t2, bias_correction=options.bias_correction)
-    else:
-        pair = prepare_pair(raw.t1, raw.t2, raw.mask)
-    seen_t1, seen_t2 = (t1, t2) if raw is None else (raw.from_given(t1), raw.t2)
-    warnings += [finding for volume in (t1, t2, mask, reference) if volume for finding in volume.findings]
-    warnings += check_scans(seen_t1, seen_t2, pair)
+    prepared = _prepare(options, t1, t2, mask, told)
+    base, pair, raw = prepared.base, prepared.pair, prepared.raw
     if reference is not None:
         check_overlap(base, reference)
-    drawn = reference if raw is None or reference is None else raw.from_given(reference)
-    how = "interpolated" if pair.grid.is_interpolated else "only reoriented and cropped"
-    print(f"Network grid: {'×'.join(map(str, pair.t1.shape))} voxels at 1 mm, {how}", flush=True)
+    drawn = prepared.seen_by_network(reference) if reference else None
+    kept = "interpolated" if pair.grid.is_interpolated else "only reoriented and cropped"
+    print(f"Network grid: {'×'.join(map(str, pair.t1.shape))} voxels at 1 mm, {kept}", flush=True)
 
     if options.max_memory:
-        step, told = fit_memory(
+        step, account = fit_memory(
             options.max_memory,
             segmenter,
             pair,
-            (step,) if options.step or step != WHOLE_BRAIN else (step, STEP_OF_LITTLE_MEMORY),
+            (step,) if how.step or step != WHOLE_BRAIN else (step, STEP_OF_LITTLE_MEMORY),
             with_probabilities=options.probabilities is not None,
         )
-        print(told)
+        print(account)
     began = time.monotonic()
     segmentation, stages = _segment(segmenter, pair, step)
     seconds = time.monotonic() - began
-    warnings += [Finding("gpu-memory", notice) for notice in segmentation.notices]
-    labels, probabilities = pair.result_to_native(
-        segmentation.labels, segmentation.probabilities, with_probabilities=options.probabilities is not None
-    )
-    warnings += check_result(Volume(labels, base.affine, str(options.output)), options.age_months)
-    rows = _score(Volume(labels, base.affine, str(options.output)), reference)
-    _write(options, base, labels, probabilities, pair.grid.brain)
-    volumes = tissue_volumes(labels, base.spacing)
+    with_probabilities = options.probabilities is not None
+    result = finish(prepared, segmentation, how, name=str(options.output), with_probabilities=with_probabilities)
+    rows = _score(result.labels, reference)
+    _write(options, base, result, pair.grid.brain)
+    volumes, warnings = result.volumes_ml, result.findings
     if options.scores:
         write_scores(options, card, volumes, rows, stages)
     if options.picture:
@@ -128,10 +114,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "sources": {name: _text(vars(options)[name]) for name in ("t1", "t2", "mask")},
         "weights": describe_weights(options.weights, card["network"]),
         "step": step,
-        "device": str(choose_device(options.device)),
-        "raw": options.raw,
+        "device": str(choose_device(how.device)),
+        "raw": how.raw,
         "raw_steps": [step.as_dict() for step in raw.steps] if raw else [],
-        "age_months": options.age_months,
+        "age_months": how.age_months,
         "volumes_ml": volumes,
         "windows": segmentation.windows_done,
         "seconds": round(seconds, 1),
@@ -150,26 +136,31 @@ def _text(path: Path | None) -> str | None:
     return None if path is None else str(path)
 
 
-def _make_ready(options: argparse.Namespace, t1: Volume, t2: Volume, mask: Volume | None) -> RawScans:
-    """Take raw scans through their chain, with a bar that names the step."""
-    how = RawOptions(
-        skip=frozenset(options.skip),
-        brain_extraction=options.brain_extraction or BUILT_IN.name,
-        gpu=choose_device(options.device).type == "cuda",
-        keep_intermediates=options.keep_intermediates,
-        pictures=options.report is not None,
-    )
-    with tqdm(total=len(STEPS), bar_format="{desc} |{bar}| {n_fmt}/{total_fmt} steps, {elapsed}", disable=None) as bar:
+def _prepare(
+    options: argparse.Namespace, t1: Volume | None, t2: Volume | None, mask: Volume | None, told: Sequence[Finding]
+) -> PreparedScans:
+    """Make the scans ready; raw ones with a bar that names the step."""
+    bar_format, raw = "{desc} |{bar}| {n_fmt}/{total_fmt} steps, {elapsed}", options.how.raw
+    with tqdm(total=len(RAW_STEPS), bar_format=bar_format, disable=None if raw else True) as bar:
 
         def begin(step: str) -> None:
-            bar.n = STEPS.index(step)
+            bar.n = RAW_STEPS.index(step)
             bar.set_description_str(step.replace("-", " ").capitalize())
 
-        raw = prepare_raw(t1, t2, mask, how, on_stage=begin)
-        bar.update(len(STEPS) - bar.n)
-    for step in raw.steps:
+        prepared = prepare_scans(
+            t1,
+            t2,
+            mask,
+            options.how,
+            told=told,
+            keep_intermediates=options.keep_intermediates,
+            with_pictures=options.report is not None,
+            on_raw_stage=begin,
+        )
+        bar.update(len(RAW_STEPS) - bar.n)
+    for step in prepared.raw.steps if prepared.raw else ():
         print(f"{step.name}: {step.account}", flush=True)
-    return raw
+    return prepared
 
 
 def _segment(segmenter: Segmenter, pair: PreparedPair, step: int) -> tuple[Segmentation, list[Stage]]:
@@ -208,17 +199,15 @@ def _score(labels: Volume, reference: Volume | None) -> list[TissueScore]:
     return compared.scores()
 
 
-def _write(
-    options: argparse.Namespace, t1: Volume, labels: np.ndarray, probabilities: np.ndarray | None, brain: np.ndarray
-) -> None:
+def _write(options: argparse.Namespace, base: Volume, result: SegmentedScans, brain: np.ndarray) -> None:
     values = np.array([tissue.iseg_value if options.iseg_values else tissue.label for tissue in CLASSES], np.uint8)
-    write_volume(options.output, values[labels], t1.affine, t1)
+    write_volume(options.output, values[result.labels.array], base.affine, base)
     if options.save_mask:
-        write_volume(options.save_mask, brain, t1.affine, t1)
-    if probabilities is not None:
+        write_volume(options.save_mask, brain, base.affine, base)
+    if result.probabilities is not None:
         options.probabilities.mkdir(exist_ok=True)
-        for path, channel in zip(probability_paths(options), probabilities, strict=True):
-            write_volume(path, channel, t1.affine, t1)
+        for path, channel in zip(probability_paths(options), result.probabilities, strict=True):
+            write_volume(path, channel, base.affine, base)
 
 
 if __name__ == "__main__":

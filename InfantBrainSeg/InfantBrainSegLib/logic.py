@@ -23,7 +23,7 @@ from .worker_front import WorkerFront
 make_core_importable()
 from model_core.errors import UserError  # noqa: E402
 from model_core.model_card import DEFAULT_WEIGHTS, DEFAULT_WINDOW, read_card  # noqa: E402
-from model_core.service.messages import OLDEST_MONTHS  # noqa: E402
+from model_core.segmentation_options import BUILT_IN, OLDEST_MONTHS, SegmentationOptions  # noqa: E402
 from model_core.windows import WHOLE_BRAIN  # noqa: E402
 
 STEP_WITH_GPU, STEP_WITHOUT_GPU = 8, 16
@@ -73,7 +73,7 @@ class SegmentationLogic:
         biasCorrection: bool = False,
         raw: bool = False,
         ageMonths: float | None = None,
-        brainExtraction: str = "built-in",
+        brainExtraction: str = BUILT_IN,
         createLabelMap: bool = False,
         createProbabilities: bool = False,
         showMaps: bool = True,
@@ -125,8 +125,20 @@ class SegmentationLogic:
             raise SegmentationError(
                 _(
                     "The age is {age!r} months; expected a number from 0 to {oldest}; correct it, or leave it out."
-                ).format(age=ageMonths, oldest=OLDEST_MONTHS)
+                ).format(age=ageMonths, oldest=f"{OLDEST_MONTHS:g}")
             )
+        try:
+            how = SegmentationOptions(
+                step=int(overlapStep) if overlapStep is not None else self.defaultStep(device, card),
+                device=device,
+                align_t2=alignT2 and not raw,
+                bias_correction=biasCorrection and not raw,
+                raw=raw,
+                age_months=None if ageMonths is None else float(ageMonths),
+                brain_extraction=brainExtraction if raw else BUILT_IN,
+            )
+        except UserError as error:
+            raise SegmentationError(str(error)) from error
         self._ensure_packages()
         job = SegmentationJob(
             self.worker,
@@ -136,13 +148,7 @@ class SegmentationLogic:
                 mask=maskNode,
                 output=outputNode,
                 weights=weights_path,
-                step=int(overlapStep) if overlapStep is not None else self.defaultStep(device, card),
-                device=device,
-                align_t2=alignT2,
-                bias_correction=biasCorrection,
-                raw=raw,
-                age_months=None if ageMonths is None else float(ageMonths),
-                brain_extraction=brainExtraction,
+                how=how,
                 label_map=createLabelMap,
                 probabilities=createProbabilities,
                 show_maps=showMaps,

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import slicer
 from slicer.i18n import tr as _
 
+from .core_paths import make_core_importable
 from .errors import SegmentationError
 from .jobs import Callbacks, Job, JobState
 from .scene_display import ResultDisplay
@@ -17,6 +18,9 @@ from .scene_volumes import write_volume_node
 from .settings import Timings
 from .slice_views import place_looked_at
 from .step_choice import timed_as
+
+make_core_importable()
+from model_core.segmentation_options import SegmentationOptions  # noqa: E402
 
 
 @dataclass(frozen=True)
@@ -28,13 +32,7 @@ class SegmentationRequest:
         mask: volume node, not 0 in the brain; or None.
         output: vtkMRMLSegmentationNode to fill at the end; None makes a new one.
         weights: a .safetensors file; None takes the weights that ship.
-        step: overlap step in voxels, 1 to the window's side.
-        device: "auto", "cpu", "cuda", "cuda:1", … or "mps".
-        align_t2: first move T2 onto T1, rigidly.
-        bias_correction: first correct both bias fields by N4.
-        raw: the scans are as converted from DICOM, with their skull.
-        age_months: at the scan, 0 to 24; None where it is not known.
-        brain_extraction: what finds the brain in raw scans without a mask: "built-in", "synthstrip" or "hd-bet".
+        how: the pipeline's options; the step is settled.
         label_map: also leave a label map volume.
         probabilities: also leave a probability volume per class.
         show_maps: show coarse maps while the run goes on.
@@ -45,13 +43,7 @@ class SegmentationRequest:
     mask: Any = None
     output: Any = None
     weights: Path | None = None
-    step: int = 16
-    device: str = "auto"
-    align_t2: bool = False
-    bias_correction: bool = False
-    raw: bool = False
-    age_months: float | None = None
-    brain_extraction: str = "built-in"
+    how: SegmentationOptions = field(default_factory=SegmentationOptions)
     label_map: bool = False
     probabilities: bool = False
     show_maps: bool = True
@@ -138,17 +130,10 @@ class SegmentationJob(Job):
             "t2": "t2.nrrd",
             "mask": "mask.nrrd" if what.mask is not None else None,
             "weights": client.reference(what.weights) if what.weights is not None else None,
-            "step": what.step,
-            "device": what.device,
-            "batch_size": None,
-            "align_t2": what.align_t2,
-            "bias_correction": what.bias_correction,
+            **asdict(what.how),
             "probabilities": what.probabilities,
             "maps": what.show_maps,
             "look_at": place_looked_at(what.t1),
-            "raw": what.raw,
-            "age_months": what.age_months,
-            "brain_extraction": what.brain_extraction,
         }
         return request, files
 

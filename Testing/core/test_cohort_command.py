@@ -75,7 +75,7 @@ def test_the_version_is_that_of_the_package():
 
 
 def test_the_home_page_is_that_of_the_extension():
-    assert f'"{PROGRAM_URL}"' in (REPOSITORY / "Publisher.cmake").read_text("utf-8")
+    assert f'set(EXTENSION_HOMEPAGE "{PROGRAM_URL}")' in (REPOSITORY / "CMakeLists.txt").read_text("utf-8")
 
 
 def test_options_that_all_bids_apps_have(two, tmp_path, capsys, monkeypatch):

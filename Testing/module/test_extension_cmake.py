@@ -101,34 +101,10 @@ def test_the_extension_describes_itself_and_ends_as_slicer_asks(extension):
     assert told["EXTENSION_NAME"] == "InfantBrainSeg"
     assert told["EXTENSION_CATEGORY"] == "Segmentation"
     assert told["EXTENSION_DEPENDS"] == "PyTorch"
+    assert told["EXTENSION_RECOMMENDS"] == "HDBrainExtraction"
     assert Path(told["EXTENSION_LICENSE_FILE"]) == REPOSITORY / "LICENSE"
     included = [values[0] for key, values in recorded(extension.build) if key == "INCLUDED"]
     assert included == ["generate_config", "cpack"]
-
-
-def test_icon_and_screenshots_are_looked_for_where_the_repository_has_them(extension):
-    told = description(extension.build)
-    below = told["EXTENSION_HOMEPAGE"] + "/raw/main/"
-    addresses = [told["EXTENSION_ICONURL"], *told["EXTENSION_SCREENSHOTURLS"].split(" ")]
-    missing = [address for address in addresses if not (REPOSITORY / address.removeprefix(below)).is_file()]
-    assert missing == []
-
-
-def test_a_publisher_sets_addresses_and_names_from_outside(tmp_path):
-    options = {
-        "HOMEPAGE": "https://example.com/brains",
-        "CONTRIBUTORS": "A Name (A Place), B Name (B Place)",
-        "STATUS": "Release",
-        "ICONURL": "https://example.com/icon.png",
-    }
-    run = configure(REPOSITORY, tmp_path, *(f"-DInfantBrainSeg_{name}={value}" for name, value in options.items()))
-    assert run.returncode == 0, run.stderr
-    told = description(tmp_path)
-    assert {name: told[f"EXTENSION_{name}"] for name in options} == options
-    assert all(
-        address.startswith("https://example.com/brains/raw/main/Resources/screenshots/")
-        for address in told["EXTENSION_SCREENSHOTURLS"].split(" ")
-    )
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ BIDS_VERSION = "1.10.0"
 BIDS_LABELS = {"background": ("BG", 0), "csf": ("CSF", 3), "gm": ("GM", 1), "wm": ("WM", 2)}
 HIDDEN_FOLDER, LOGS_FOLDER = ".cohort", "logs"
 BIDSIGNORE = "logs/\nfigures/\nsub-*/figures/\n*.html\ngroup.tsv\ngroup.json\n"
-PROGRAM_URL = "https://example.org/InfantBrainSeg"  # the home page of Publisher.cmake
+PROGRAM_URL = "https://example.org/SlicerInfantBrainSeg"  # the home page in CMakeLists.txt
 
 
 README = f"""{PROGRAM_NAME} segmentations

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import re
 import shlex
 import sys
 from collections.abc import Sequence
@@ -12,10 +11,9 @@ from pathlib import Path
 from model_core.cohorts.files import PROGRAM_VERSION
 from model_core.cohorts.subjects import CHOICE, PROGRAM_NAME, CohortSubject
 from model_core.cohorts.tasks import CohortSettings
+from model_core.errors import UserError
 from model_core.model_card import DEFAULT_WEIGHTS
-from model_core.preprocessing.brain_extraction import EXTRACTOR_NAMES
-from model_core.preprocessing.raw_scans import STEPS
-from model_core.system.command_line import overlap_step
+from model_core.segmentation_options import SegmentationOptions, add_arguments, flag_of
 
 LEVELS = ("participant", "group")
 
@@ -55,20 +53,15 @@ def parse(description: str, arguments: Sequence[str] | None) -> argparse.Namespa
         help="of several scans of a session take those of acq-mprage, run-2, …",
     )
     add("--weights", type=Path, default=DEFAULT_WEIGHTS, help="network weights, .safetensors (default: those shipped)")
-    add("--step", type=overlap_step, help="voxels between windows, or whole (default: what the weights are best at)")
     add("--device", default="auto", help="auto, cpu, cuda (all GPUs), cuda:1, … or mps (default: %(default)s)")
     add("--no-probabilities", action="store_true", help="write no _probseg files")
     add("--no-scores", action="store_true", help="do not compare with segmentations in the data set's derivatives")
-    add("--align-t2", action="store_true", help="first move T2 onto T1, rigidly")
-    add("--bias-correction", action="store_true", help="first correct both scans' bias fields by N4")
-    add("--raw", action="store_true", help="scans as converted from DICOM, with skull, T2 in its own space")
-    add("--skip", nargs="+", choices=STEPS, default=[], metavar="STEP", help=f"with --raw: {', '.join(STEPS)}")
-    add("--brain-extraction", choices=EXTRACTOR_NAMES, help="with --raw, where there is no mask (default: built-in)")
+    add_arguments(parser, leave_out=("device", "age_months"))
     add("--max-memory", type=float, metavar="GB", help="ceiling for the memory of each process")
     cores = "cores that all processes together may use (default: all)"
     add("--n-cpus", "--n_cpus", "--nprocs", type=int, metavar="N", help=cores)
     how = parser.add_mutually_exclusive_group()
-    how.add_argument("--workers", type=int, metavar="N", help="processes side by side (default: see the README)")
+    how.add_argument("--workers", type=int, metavar="N", help="processes side by side (default: see docs/cohorts.md)")
     how.add_argument("--scheduler", metavar="ADDRESS|FILE", help="hand the subjects to this Dask cluster")
     how.add_argument("--list-jobs", action="store_true", help="print the command of each subject, and run nothing")
     options = parser.parse_intermixed_args(arguments)
@@ -92,15 +85,13 @@ def _check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None
     unknown = [word for word in words if word not in LEVELS]
     if unknown:
         parser.error(f"{unknown[0]!r} is no level; expected participant or group")
-    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", options.device):
-        parser.error(f"{options.device!r} is no device; expected auto, cpu, cuda, cuda:1, … or mps")
+    try:
+        options.how = SegmentationOptions.from_arguments(options)
+    except UserError as error:
+        parser.error(str(error))
     for name in ("workers", "n_cpus"):
         if getattr(options, name) is not None and getattr(options, name) < 1:
             parser.error(f"--{name.replace('_', '-')} {getattr(options, name)} is not possible; expected 1 or more")
-    if (options.skip or options.brain_extraction) and not options.raw:
-        parser.error("--skip and --brain-extraction are for --raw")
-    if options.raw and (options.align_t2 or options.bias_correction):
-        parser.error("--raw aligns T2 and corrects the bias by itself; leave out --align-t2 and --bias-correction")
     options.levels = words or LEVELS
     options.bids, options.output = options.bids.resolve(), options.output.resolve()
     options.weights = options.weights.resolve()
@@ -111,13 +102,8 @@ def settings_of(options: argparse.Namespace) -> CohortSettings:
     """What is the same for all subjects."""
     return CohortSettings(
         weights=options.weights,
-        step=options.step,
+        how=options.how,
         probabilities=not options.no_probabilities,
-        align_t2=options.align_t2,
-        bias_correction=options.bias_correction,
-        raw=options.raw,
-        skip=tuple(options.skip),
-        brain_extraction=options.brain_extraction,
         max_memory=options.max_memory,
         scores=not options.no_scores,
     )
@@ -131,12 +117,10 @@ def job_command(options: argparse.Namespace, subject: CohortSubject) -> str:
     parts += ["--session-label", f"ses-{subject.session}"] if subject.session else []
     if options.weights != DEFAULT_WEIGHTS.resolve():
         parts += ["--weights", str(options.weights)]
-    defaults = {"step": None, "device": "auto", "brain_extraction": None, "max_memory": None}
-    for name, default in (defaults | {"work_dir": None, "n_cpus": None}).items():
-        if getattr(options, name) != default:
-            parts += [f"--{name.replace('_', '-')}", str(getattr(options, name))]
-    for name in ("no_probabilities", "no_scores", "align_t2", "bias_correction", "raw"):
-        parts += [f"--{name.replace('_', '-')}"] if getattr(options, name) else []
-    parts += ["--skip", *options.skip] if options.skip else []
+    parts += options.how.as_arguments()
+    for name in ("max_memory", "work_dir", "n_cpus"):
+        if getattr(options, name) is not None:
+            parts += [flag_of(name), str(getattr(options, name))]
+    parts += [flag_of(name) for name in ("no_probabilities", "no_scores") if getattr(options, name)]
     parts += ["--choose", *options.choose] if options.choose else []
     return shlex.join(parts)

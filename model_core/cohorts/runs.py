@@ -11,7 +11,7 @@ import sys
 import time
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -103,9 +103,10 @@ def _workplace(task: Task) -> Iterator[Path]:
 def segment_command(task: Task, folder: Path, reference: Path | None) -> list[str]:
     """The child's command line: the one place that knows segment.py's options."""
     subject, settings = task.subject, task.settings
+    how = replace(settings.how, device=task.device, age_months=subject.age_months)
     command = [
         *("--t1", subject.t1, "--t2", subject.t2, "--output", folder / task.files.labels.name),
-        *("--weights", settings.weights, "--step", settings.step, "--device", task.device),
+        *("--weights", settings.weights, *how.as_arguments()),
         *("--picture", folder / task.files.picture.name, "--report", folder / task.files.report.name),
         *("--save-mask", folder / task.files.mask.name),
     ]
@@ -115,14 +116,6 @@ def segment_command(task: Task, folder: Path, reference: Path | None) -> list[st
         command += ["--reference", reference]
     if settings.probabilities:
         command += ["--probabilities", folder / "probabilities"]
-    command += ["--align-t2"] if settings.align_t2 else []
-    command += ["--bias-correction"] if settings.bias_correction else []
-    if settings.raw:
-        command += ["--raw", *(["--skip", *settings.skip] if settings.skip else [])]
-        if settings.brain_extraction and not subject.mask:
-            command += ["--brain-extraction", settings.brain_extraction]
-    if subject.age_months is not None:
-        command += ["--age-months", subject.age_months]
     if settings.max_memory is not None:
         command += ["--max-memory", settings.max_memory]
     cores = ",".join(map(str, task.cores)) or "-"

@@ -6,7 +6,7 @@ import errno
 import hashlib
 import os
 import shutil
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from model_core.cohorts.files import HIDDEN_FOLDER, ResultFiles, describe_labels
 from model_core.cohorts.fingerprint import explain_difference, hash_file, make_fingerprint
 from model_core.cohorts.subjects import PROGRAM_NAME, CohortSubject
 from model_core.errors import UserError
+from model_core.segmentation_options import SegmentationOptions, flag_of
 from model_core.system.text_files import read_json, write_json
 from model_core.tissues import TISSUES
 
@@ -27,24 +28,15 @@ class CohortSettings:
 
     Attributes:
         weights: of the network.
-        step: overlap step.
+        how: options of the pipeline; each subject's device and age take the place of theirs.
         probabilities: whether probability maps are wanted.
-        align_t2, bias_correction: of prepared scans.
-        raw: whether the scans come from the scanner's conversion.
-        skip: steps of ``raw`` to leave out.
-        brain_extraction: tool of ``raw``, None for segment.py's choice.
         max_memory: ceiling in GB of each process, None for none; it does not change results.
         scores: whether references are used.
     """
 
     weights: Path
-    step: int
+    how: SegmentationOptions = field(default_factory=SegmentationOptions)
     probabilities: bool = True
-    align_t2: bool = False
-    bias_correction: bool = False
-    raw: bool = False
-    skip: tuple[str, ...] = ()
-    brain_extraction: str | None = None
     max_memory: float | None = None
     scores: bool = True
 
@@ -92,13 +84,9 @@ def fingerprint_of(task: Task) -> dict[str, Any]:
     subject, settings = task.subject, task.settings
     files = {"T1": subject.t1, "T2": subject.t2, "the mask": subject.mask, "the weights": settings.weights}
     files["the reference"] = subject.reference if settings.scores else None
+    asked = {name: value for name, value in asdict(settings.how).items() if name not in ("device", "age_months")}
     options = {
-        "--step": settings.step,
-        "--align-t2": settings.align_t2,
-        "--bias-correction": settings.bias_correction,
-        "--raw": settings.raw,
-        "--skip": sorted(settings.skip),
-        "--brain-extraction": settings.brain_extraction,
+        **{flag_of(name): sorted(value) if name == "skip" else value for name, value in asked.items()},
         "the age in months": subject.age_months,
     }
     return make_fingerprint(files, options)

@@ -1,4 +1,4 @@
-"""The dual aggregation network for 6-month brains and its two ablations (Gao et al. 2020).
+"""The dual aggregation network for 6-month brains and its two ablations (Lei et al. 2019).
 
 Dilated convolution pyramids (DCP) down, dual attention (spatial and channel) at the bottom and after the first
 up-sampling. The paper leaves gaps; a comment "our choice" marks each thing that we filled in.

@@ -21,6 +21,7 @@ import numpy as np
 from scipy import ndimage
 
 from model_core.errors import UserError
+from model_core.segmentation_options import BRAIN_EXTRACTIONS, BUILT_IN
 from model_core.system.environment import tool_environment
 from model_core.volumes import Volume, read_mask, resample, to_canonical, write_volume
 
@@ -99,7 +100,7 @@ class Tool:
 class BuiltIn:
     """The network that comes along; it looks at both scans, needs seconds, no GPU and no files."""
 
-    name, title, is_installed = "built-in", "built-in network", True
+    name, title, is_installed = BUILT_IN, "built-in network", True
 
     def check(self) -> None:
         """It is always there."""
@@ -176,16 +177,14 @@ TOOLS = (
     ),
     Tool("hd-bet", "HD-BET", ("hd-bet",), _hd_bet_command, ("brain_bet.nii.gz", "brain_mask.nii.gz")),
 )
-BUILT_IN = BuiltIn()
-EXTRACTORS: tuple[BuiltIn | Tool, ...] = (BUILT_IN, *TOOLS)
-EXTRACTOR_NAMES = tuple(extractor.name for extractor in EXTRACTORS)
+EXTRACTORS: tuple[BuiltIn | Tool, ...] = (BuiltIn(), *TOOLS)
 
 
 def choose_extractor(name: str) -> BuiltIn | Tool:
     """Return what finds the brain.
 
     Args:
-        name: one of `EXTRACTOR_NAMES`.
+        name: one of `BRAIN_EXTRACTIONS`.
 
     Raises:
         UserError: there is none of that name, or it is not installed.
@@ -193,7 +192,7 @@ def choose_extractor(name: str) -> BuiltIn | Tool:
     extractor = next((extractor for extractor in EXTRACTORS if extractor.name == name), None)
     if extractor is None:
         raise UserError(
-            f"{name!r} is no brain extraction; expected {' or '.join(EXTRACTOR_NAMES)}; choose one of these."
+            f"{name!r} is no brain extraction; expected {' or '.join(BRAIN_EXTRACTIONS)}; choose one of these."
         )
     extractor.check()
     return extractor

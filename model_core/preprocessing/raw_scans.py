@@ -21,13 +21,12 @@ from scipy import ndimage
 from model_core.errors import UserError
 from model_core.preprocessing.alignment import align_rigidly
 from model_core.preprocessing.bias_field import correct_bias
-from model_core.preprocessing.brain_extraction import BUILT_IN, BuiltIn, Tool, choose_extractor
+from model_core.preprocessing.brain_extraction import BuiltIn, Tool, choose_extractor
 from model_core.preprocessing.step_pictures import draw_step
+from model_core.segmentation_options import ALIGNMENT, BIAS, BUILT_IN, EXTRACTION, ORIENTATION, RAW_STEPS
 from model_core.volumes import Volume, have_same_grid, resample, to_canonical, write_volume
 from model_core.volumes.writing import itk_image
 
-ORIENTATION, BIAS, ALIGNMENT, EXTRACTION = "orientation", "bias-correction", "alignment", "brain-extraction"
-STEPS = (ORIENTATION, BIAS, ALIGNMENT, EXTRACTION)
 COARSEST_MM = 3.0  # of a voxel side: thicker slices do not show the cortex of an infant
 SMALLEST_HEAD_SHARE = 0.01  # of the volume
 LEAST_OVER_AIR = 2.0  # of the head's median to that of what is around it
@@ -42,8 +41,8 @@ class RawOptions:
     """How raw scans are made ready.
 
     Attributes:
-        skip: steps to leave out, of `STEPS`.
-        brain_extraction: what finds the brain, of `EXTRACTOR_NAMES`; without effect with a mask.
+        skip: steps to leave out, of `RAW_STEPS`.
+        brain_extraction: what finds the brain, of `BRAIN_EXTRACTIONS`; without effect with a mask.
         gpu: whether the tool may use the GPU.
         keep_intermediates: a folder for T1 and T2 after each step and for the mask; None keeps nothing.
         pictures: whether each step gets a picture.
@@ -51,7 +50,7 @@ class RawOptions:
     """
 
     skip: frozenset[str] = frozenset()
-    brain_extraction: str = BUILT_IN.name
+    brain_extraction: str = BUILT_IN
     gpu: bool = False
     keep_intermediates: Path | None = None
     pictures: bool = False
@@ -63,7 +62,7 @@ class RawStep:
     """A step of the chain as it went.
 
     Attributes:
-        name: of `STEPS`.
+        name: of `RAW_STEPS`.
         done: False where it was left out.
         tool: what did it; None where it was left out.
         seconds: that it took.
@@ -231,7 +230,7 @@ def _along_its_axes(scan: Volume) -> Volume:
 def intermediate_paths(folder: Path, step: str) -> list[Path]:
     """Return the files that a step leaves in the folder of intermediates: T1 and T2, or the mask."""
     kinds = ("mask",) if step == EXTRACTION else ("t1", "t2")
-    return [folder / f"{STEPS.index(step) + 1}-{step}-{kind}.nii.gz" for kind in kinds]
+    return [folder / f"{RAW_STEPS.index(step) + 1}-{step}-{kind}.nii.gz" for kind in kinds]
 
 
 def _check_scan(name: str, scan: Volume) -> None:

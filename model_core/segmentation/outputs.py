@@ -12,12 +12,13 @@ from pathlib import Path
 from model_core.errors import UserError
 from model_core.findings import Finding
 from model_core.inference.accumulator import Segmentation
+from model_core.metric_table import CONVENTIONS
 from model_core.metrics import TissueScore, format_scores
-from model_core.metrics.scores import CONVENTIONS
 from model_core.preprocessing import PreparedPair
-from model_core.preprocessing.raw_scans import STEPS, intermediate_paths
+from model_core.preprocessing.raw_scans import intermediate_paths
 from model_core.segmentation.figure import draw_segmentation
 from model_core.segmentation.sidecar import sidecar_path
+from model_core.segmentation_options import RAW_STEPS
 from model_core.system.files import check_can_replace
 from model_core.system.text_files import printable, write_json
 from model_core.tissues import CLASSES, TISSUES
@@ -36,7 +37,7 @@ def check_paths(options: argparse.Namespace) -> None:
     if options.keep_intermediates:
         outputs |= {
             f"--keep-intermediates ({path.name})": path
-            for step in STEPS
+            for step in RAW_STEPS
             for path in intermediate_paths(options.keep_intermediates, step)
         }
     taken = {os.path.realpath(path): name for name, path in vars(options).items() if name in INPUTS and path}
@@ -59,7 +60,7 @@ def check_paths(options: argparse.Namespace) -> None:
         check_can_write(options.picture, (".png",))
     _check_folder("--probabilities", options.probabilities, probability_paths(options))
     kept = options.keep_intermediates
-    _check_folder("--keep-intermediates", kept, intermediate_paths(kept, STEPS[0]) if kept else [])
+    _check_folder("--keep-intermediates", kept, intermediate_paths(kept, RAW_STEPS[0]) if kept else [])
 
 
 def _check_folder(option: str, folder: Path | None, files: list[Path]) -> None:

@@ -10,11 +10,10 @@ import math
 import os
 from dataclasses import MISSING, dataclass, field, fields
 from types import NoneType
-from typing import Any, get_args, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
 from model_core.errors import UserError
-
-OLDEST_MONTHS = 24
+from model_core.segmentation_options import OLDEST_MONTHS, SegmentationOptions
 
 Identifier = str | int | float | bool | None  # of a request; its answers carry it, too
 
@@ -36,35 +35,27 @@ class Put:
     last: bool
 
 
-@dataclass(frozen=True)
-class Segment:
-    """Segment a pair of scans; see segment.py for what the options mean.
+@dataclass(frozen=True, kw_only=True)
+class Segment(SegmentationOptions):
+    """Segment a pair of scans, with the pipeline's options and these.
 
     Attributes:
         t1, t2: None where the other scan alone is given.
         weights: None takes the default ones.
-        step: overlap step in voxels, or ``WHOLE_BRAIN``; None takes what the weights are best at.
+        batch_size: windows at a time; None lets the segmenter choose.
+        probabilities: whether their files are wanted.
+        maps: whether each coarser map is sent when it is complete.
         look_at: place in mm (RAS) whose three slices are looked at; within a stage their windows come first.
-        raw: whether the scans are as converted from DICOM; the bias is then corrected and T2 aligned in any case.
-        age_months: at the scan, 0 to 24; None where it is not known.
-        brain_extraction: what finds the brain in raw scans without a mask: built-in, synthstrip or hd-bet.
     """
 
-    t1: str | None
-    t2: str | None
-    mask: str | None
-    weights: str | None
-    step: int | None
-    device: str
-    batch_size: int | None
-    align_t2: bool
-    bias_correction: bool
-    probabilities: bool
-    maps: bool
-    look_at: list | None
-    raw: bool = False
-    age_months: float | None = None
-    brain_extraction: str = "built-in"
+    t1: str | None = None
+    t2: str | None = None
+    mask: str | None = None
+    weights: str | None = None
+    batch_size: int | None = None
+    probabilities: bool = False
+    maps: bool = False
+    look_at: list | None = None
 
 
 @dataclass(frozen=True)
@@ -92,9 +83,10 @@ _KINDS: dict[str, type] = {kind.__name__.lower(): kind for kind in get_args(Cont
 _TYPE_NAMES = {
     str: "a text",
     int: "a whole number from 1 on",
-    float: f"a number from 0 to {OLDEST_MONTHS}",
+    float: f"a number from 0 to {OLDEST_MONTHS:g}",
     bool: "true or false",
     list: "three numbers",
+    tuple: "a list of texts",
     NoneType: "null",
 }
 
@@ -166,11 +158,15 @@ def parse(line: bytes) -> Request:
             f"The field request is {_shorten(name)}; expected one of {', '.join(_KINDS)}; "
             "use a panel of this worker's version.",
         )
-    return Request(identifier, _KINDS[name](**_checked_fields(identifier, name, message)))
+    fields_of_request = _checked_fields(identifier, name, message)
+    try:
+        return Request(identifier, _KINDS[name](**fields_of_request))
+    except UserError as error:  # options that exclude each other
+        raise BadRequest(identifier, str(error)) from error
 
 
 def _checked_fields(identifier: Identifier, name: str, message: dict[str, Any]) -> dict[str, Any]:
-    expected = {field_name: get_args(hint) or (hint,) for field_name, hint in get_type_hints(_KINDS[name]).items()}
+    expected = {field_name: _types_of(hint) for field_name, hint in get_type_hints(_KINDS[name]).items()}
     for unknown in message.keys() - expected.keys():
         known = ", ".join(expected) or "none"
         raise BadRequest(
@@ -181,6 +177,8 @@ def _checked_fields(identifier: Identifier, name: str, message: dict[str, Any]) 
         value = message.setdefault(field_name, defaults.get(field_name))  # a field that may be null may be missing
         if float in types and type(value) is int:
             value = message[field_name] = float(value)
+        if tuple in types and isinstance(value, list) and all(isinstance(part, str) for part in value):
+            value = message[field_name] = tuple(value)
         if type(value) not in types or not _is_in_range(value):
             raise BadRequest(
                 identifier,
@@ -188,6 +186,13 @@ def _checked_fields(identifier: Identifier, name: str, message: dict[str, Any]) 
                 f"expected {' or '.join(_TYPE_NAMES[kind] for kind in types)}; send that.",
             )
     return message
+
+
+def _types_of(hint: Any) -> tuple[type, ...]:
+    """The types of a field's values: of ``str | None`` both, of ``tuple[str, ...]`` tuple."""
+    if get_origin(hint) is tuple:
+        return (tuple,)
+    return get_args(hint) or (hint,)
 
 
 def _is_in_range(value: object) -> bool:

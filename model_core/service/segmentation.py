@@ -5,23 +5,21 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from concurrent.futures import Executor, wait
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from model_core.errors import UserError
 from model_core.findings import Finding
 from model_core.inference import Segmenter
 from model_core.inference.accumulator import Progress, Segmentation
-from model_core.metrics import tissue_volumes
-from model_core.model_card import DEFAULT_WEIGHTS, check_step, default_step
+from model_core.model_card import DEFAULT_WEIGHTS
 from model_core.networks import SegmentationNetwork
-from model_core.preprocessing import PreparedPair, prepare_pair
-from model_core.preprocessing.raw_scans import ALIGNMENT, BIAS, EXTRACTION, ORIENTATION, RawOptions, prepare_raw
-from model_core.quality.checks import check_result, check_scans
+from model_core.preprocessing import PreparedPair
 from model_core.segmentation.one_scan import check_one_scan
+from model_core.segmentation.pipeline import PreparedScans, finish, prepare_scans, settle_step
+from model_core.segmentation_options import ALIGNMENT, BIAS, EXTRACTION, ORIENTATION
 from model_core.service.channel import Channel, ExchangeFolder, ProgressReport
 from model_core.service.messages import Request, Segment
 from model_core.system.devices import Device
@@ -104,17 +102,15 @@ class SegmentationRun:
         paths = {name: self._find(name) for name in ("t1", "t2", "mask", "weights")}
         t1, t2, mask = self._read_scans(paths)
         loaded = network_for(paths["weights"], device)
-        step = default_step(loaded.card) if self._wanted.step is None else self._wanted.step
-        check_step(loaded.card, step)
+        step = settle_step(loaded.card, self._wanted)
         self._segmenter = Segmenter(
             loaded.network, window=loaded.window, device=device.name, batch_size=self._asked_batch_size
         )
         told = check_one_scan(t1, t2, paths["weights"] or DEFAULT_WEIGHTS, loaded.card)
-        pair, findings = self._make_ready(t1, t2, mask, gpu=device.name.startswith("cuda"))
-        base = t2 if t1 is None else t1
-        segmentation, seconds = self._segment(pair, base, step)
+        prepared = self._make_ready(t1, t2, mask, told, device)
+        segmentation, seconds = self._segment(prepared, step)
         return {
-            **self._write(pair, segmentation, base, [*told, *findings]),
+            **self._write(prepared, segmentation),
             "step_reached": segmentation.step_reached,
             "step": step,
             "stopped": segmentation.step_reached != step,
@@ -125,7 +121,7 @@ class SegmentationRun:
             "device_title": device.title,
             "network": loaded.card["network"],
             "window": loaded.window,
-            "grid_shape": list(pair.t1.shape),
+            "grid_shape": list(prepared.pair.t1.shape),
         }
 
     def _find(self, field_name: str) -> Path | None:
@@ -133,13 +129,7 @@ class SegmentationRun:
         return None if name is None else self._folder.find(field_name, name, anywhere=field_name == "weights")
 
     def _read_scans(self, paths: dict[str, Path | None]) -> tuple[Volume | None, Volume | None, Volume | None]:
-        if paths["t1"] is None and paths["t2"] is None:
-            raise UserError("No scan was given; expected T1 and T2, or one of them; choose at least one.")
-        if (paths["t1"] is None or paths["t2"] is None) and (self._wanted.raw or self._wanted.align_t2):
-            raise UserError(
-                "One scan alone was given; raw scans and the alignment of T2 need both; give T1 and T2, or strip the "
-                "skull first and switch these off."
-            )
+        self._wanted.check_given(t1=paths["t1"] is not None, t2=paths["t2"] is not None)
         scans = []
         for name in ("t1", "t2"):
             scans.append(read_volume(paths[name]) if paths[name] else None)
@@ -147,39 +137,36 @@ class SegmentationRun:
         return *scans, read_mask(paths["mask"]) if paths["mask"] else None
 
     def _make_ready(
-        self, t1: Volume | None, t2: Volume | None, mask: Volume | None, *, gpu: bool
-    ) -> tuple[PreparedPair, list[Finding]]:
+        self, t1: Volume | None, t2: Volume | None, mask: Volume | None, told: list[Finding], device: Device
+    ) -> PreparedScans:
         """Prepare and check the pair in another thread and look for a wish to stop meanwhile."""
-        prepared = self._preparing.submit(self._prepare, t1, t2, mask, gpu=gpu)
+
+        def begin(stage: str) -> None:
+            self._stop.check()
+            self._is_extracting = stage == EXTRACTION
+            self._report.begin(STAGES.get(stage, stage))
+
+        prepared = self._preparing.submit(
+            prepare_scans,
+            t1,
+            t2,
+            mask,
+            replace(self._wanted, device=device.name),
+            told=told,
+            scratch=self._folder.path,  # which is removed even where this process is killed
+            on_stage=begin,
+            on_raw_stage=begin,
+            on_wait=self._stop.check,
+        )
         while not wait([prepared], timeout=SECONDS_BETWEEN_LOOKS).done:
             if self._stop.wanted and self._is_extracting:  # a tool shall not outlive this process
                 wait([prepared], timeout=SECONDS_FOR_TOOL)
             self._stop.check()
         return prepared.result()
 
-    def _prepare(
-        self, t1: Volume | None, t2: Volume | None, mask: Volume | None, *, gpu: bool
-    ) -> tuple[PreparedPair, list[Finding]]:
-        def begin(stage: str) -> None:
-            self._stop.check()
-            self._is_extracting = stage == EXTRACTION
-            self._report.begin(STAGES.get(stage, stage))
-
-        told = [finding for volume in (t1, t2, mask) if volume for finding in volume.findings]
-        if self._wanted.raw:
-            # In the folder of the exchange, which is removed even where this process is killed.
-            options = RawOptions(brain_extraction=self._wanted.brain_extraction, gpu=gpu, scratch=self._folder.path)
-            raw = prepare_raw(t1, t2, mask, options, on_stage=begin, on_wait=self._stop.check)
-            t2 = raw.t2
-            pair = prepare_pair(raw.t1, raw.t2, raw.mask, on_stage=begin)
-        else:
-            switches = {"align_t2": self._wanted.align_t2, "bias_correction": self._wanted.bias_correction}
-            pair = prepare_pair(t1, t2, mask, on_stage=begin, **switches)
-        begin("checking")
-        return pair, [*told, *check_scans(t1, t2, pair)]
-
-    def _segment(self, pair: PreparedPair, t1: Volume, step: int) -> tuple[Segmentation, float]:
+    def _segment(self, prepared: PreparedScans, step: int) -> tuple[Segmentation, float]:
         """Run the windows; returns the result and the seconds that they took."""
+        pair, base = prepared.pair, prepared.base
         plan = self._segmenter.plan(pair.mask, step)
         total = plan.windows_total
         self._report.begin("segmenting", windows_total=total, stage_step=plan.stages[0].step)
@@ -192,7 +179,7 @@ class SegmentationRun:
 
         def show_map(step_reached: int, labels: np.ndarray) -> None:
             if self._wanted.maps and step_reached != step:
-                self._give_map(pair, t1, step_reached, labels, windows_done=done, windows_total=total)
+                self._give_map(pair, base, step_reached, labels, windows_done=done, windows_total=total)
 
         done = 0
         segmentation = self._segmenter.segment(
@@ -213,41 +200,32 @@ class SegmentationRun:
             return None
         return list(np.linalg.inv(pair.affine)[:3] @ [*self._wanted.look_at, 1])
 
-    def _give_map(self, pair: PreparedPair, t1: Volume, step_reached: int, labels: np.ndarray, **counts: int) -> None:
+    def _give_map(self, pair: PreparedPair, base: Volume, step_reached: int, labels: np.ndarray, **counts: int) -> None:
         began = time.monotonic()
         name = f"map-{step_reached}.nii"
-        self._give_volume(name, pair.labels_to_native(labels), t1)
+        self._give_volume(name, pair.labels_to_native(labels), base)
         self._channel.send("map", self._id, step=step_reached, file=name, **counts)
         self._seconds_of_maps += time.monotonic() - began
 
-    def _write(
-        self, pair: PreparedPair, segmentation: Segmentation, t1: Volume, findings: list[Finding]
-    ) -> dict[str, Any]:
-        """Write the result on T1's own grid, and look at it."""
+    def _write(self, prepared: PreparedScans, segmentation: Segmentation) -> dict[str, Any]:
+        """Write the result on the scan's own grid, and look at it."""
         self._report.begin("writing", windows_done=segmentation.windows_done, step_reached=segmentation.step_reached)
-        labels, probabilities = pair.result_to_native(
-            segmentation.labels, segmentation.probabilities, with_probabilities=self._wanted.probabilities
-        )
-        self._give_volume("labels.nii", labels, t1)
+        result = finish(prepared, segmentation, self._wanted, with_probabilities=self._wanted.probabilities)
+        self._give_volume("labels.nii", result.labels.array, prepared.base)
         names = {}
-        if probabilities is not None:
+        if result.probabilities is not None:
             names = {tissue.key: f"probability-{tissue.key}.nii" for tissue in CLASSES}
             for tissue in CLASSES:
                 self._stop.check(may_keep=True)
-                self._give_volume(names[tissue.key], probabilities[tissue.label], t1)
+                self._give_volume(names[tissue.key], result.probabilities[tissue.label], prepared.base)
         self._stop.check(may_keep=True)
-        findings = [
-            *findings,
-            *(Finding("gpu-memory", notice) for notice in segmentation.notices),
-            *check_result(Volume(labels, t1.affine), self._wanted.age_months),
-        ]
         return {
             "file": "labels.nii",
             "probabilities": names,
-            "volumes_ml": tissue_volumes(labels, t1.spacing),
-            "warnings": [asdict(finding) for finding in findings],
+            "volumes_ml": result.volumes_ml,
+            "warnings": [asdict(finding) for finding in result.findings],
         }
 
-    def _give_volume(self, name: str, array: np.ndarray, t1: Volume) -> None:
-        write_volume(self._folder.path / name, array, t1.affine, t1)
+    def _give_volume(self, name: str, array: np.ndarray, like: Volume) -> None:
+        write_volume(self._folder.path / name, array, like.affine, like)
         self._folder.give(self._channel, self._id, name)

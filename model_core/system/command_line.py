@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import errno
 import io
 import os
@@ -11,7 +10,6 @@ import warnings
 from collections.abc import Callable, Sequence
 
 from model_core.errors import UserError
-from model_core.windows import WHOLE_BRAIN
 
 DONE, FAULTY_INPUT, WRONG_USAGE, STOPPED_BY_USER = 0, 1, 2, 130
 
@@ -74,12 +72,3 @@ def _describe_os_error(error: OSError) -> str:
 def _report(sentence: str, status: int) -> int:
     print(" ".join(sentence.split()), file=sys.stderr, flush=True)
     return status
-
-
-def overlap_step(text: str) -> int:
-    """Read the value of --step, for argparse: voxels, or "whole" for the whole brain at once."""
-    if text == "whole":
-        return WHOLE_BRAIN
-    if not text.isdecimal():  # what the network can run with is checked against its card
-        raise argparse.ArgumentTypeError(f"{text!r} is no overlap step; expected voxels from 1 on, or whole")
-    return int(text)
