@@ -61,8 +61,9 @@ NECK_MM = 70.0  # below the brain, kept in the small maps
 
 # CSF farther than this from the brain is no more the brain's: adults have more room in their skulls than infants.
 WIDEST_CSF_MM = 8.0
-# A gap of up to twice this between parts of the brain is a sulcus, a fissure or a cistern, its own whatever lies there.
-SULCUS_HALF_WIDTH_MM = 5.0
+# Fluid in a gap of up to twice the first between parts of the brain is in a sulcus, a fissure or a cistern, its own at
+# any depth: these are adults, and some have wide ones. In narrow gaps vessels are, too.
+SULCUS_HALF_WIDTH_MM, FISSURE_HALF_WIDTH_MM = 9.0, 5.0
 THICKNESS_MM = 9.0  # of the layers around the brain, skull and scalp, that are thinned in infants
 
 
@@ -73,7 +74,7 @@ class Head:
     Attributes:
         labels: (D, H, W) uint8, indices of ``NAMES``, right, anterior and superior.
         brain: (D, H, W) bool: brain, cerebellum, brain stem and the CSF around them.
-        csf_depth: (D, H, W) float32, mm from the brain's tissue of the CSF that may be taken away; 0 elsewhere.
+        csf_depth: (D, H, W) float32, how many mm the CSF around brain and sulci lies away from them; 0 elsewhere.
         outward: (3, D, H, W) float32, the direction away from the brain, rising from 0 at its surface to length 1
             beyond the skull.
         centre: (3,) voxel of the brain's middle.
@@ -158,18 +159,17 @@ def prepare_head(label_map: Volume) -> Head:
     """Find the brain's mask and the ways out of it in a small map of ``shrink_map``."""
     labels = label_map.array.astype(np.uint8)
     parenchyma = np.isin(labels, PARENCHYMA)
-    distance = ndimage.distance_transform_edt(~parenchyma, VOXEL_MM)
-    near = distance <= SULCUS_HALF_WIDTH_MM
-    sulci = ndimage.distance_transform_edt(np.pad(near, 1, mode="edge"), VOXEL_MM)[1:-1, 1:-1, 1:-1]
-    between = (sulci > SULCUS_HALF_WIDTH_MM) & ~parenchyma
+    sulci, fissures = (_closed(parenchyma, width) for width in (SULCUS_HALF_WIDTH_MM, FISSURE_HALF_WIDTH_MM))
     lowest = _box(parenchyma)[2].start
     above = np.arange(labels.shape[2]) >= lowest
     fluid = np.isin(labels, (CSF, VENTRICLES))
-    brain = parenchyma | (labels == VENTRICLES) | (above & fluid & ((distance <= WIDEST_CSF_MM) | between))
+    inner = parenchyma | (labels == VENTRICLES) | (above & sulci & fluid)
     # Veins and arteries in fissures belong to it, and so do specks of air that the maps have there.
-    brain |= above & between & np.isin(labels, IN_FISSURES)
+    inner |= above & fissures & np.isin(labels, IN_FISSURES)
+    distance = ndimage.distance_transform_edt(~inner, VOXEL_MM)
+    brain = inner | (above & fluid & (distance <= WIDEST_CSF_MM))
     brain = ndimage.binary_fill_holes(_opened(brain, parenchyma))
-    depth = np.where((labels == CSF) & above & ~between, distance, 0)
+    depth = np.where((labels == CSF) & above, distance, 0)
     away, direction = ndimage.distance_transform_edt(~brain, VOXEL_MM, return_indices=True)
     outward = (np.indices(labels.shape) - direction) * VOXEL_MM / np.maximum(away, 1e-6)
     outward = outward * (1 - np.exp(-away / THICKNESS_MM))
@@ -181,6 +181,12 @@ def prepare_head(label_map: Volume) -> Head:
         centre=np.asarray(ndimage.center_of_mass(brain)),
         name=Path(label_map.path).name,
     )
+
+
+def _closed(parenchyma: np.ndarray, half_width: float) -> np.ndarray:
+    """Tissue and the gaps of up to twice this width, mm, in it."""
+    far = ndimage.distance_transform_edt(~parenchyma, VOXEL_MM) > half_width
+    return ndimage.distance_transform_edt(~np.pad(far, 1, mode="edge"), VOXEL_MM)[1:-1, 1:-1, 1:-1] > half_width
 
 
 def _opened(brain: np.ndarray, parenchyma: np.ndarray) -> np.ndarray:

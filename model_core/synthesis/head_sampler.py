@@ -11,7 +11,7 @@ from model_core.synthesis.head_maps import Head
 from model_core.synthesis.heads import HeadScans, standardised, synthesize_head
 from model_core.synthesis.sampler import StockSampler
 
-RANDOM_SHARE = 0.55  # of the heads, with any contrast; the others have an infant's
+RANDOM_SHARE = 0.45  # of the heads, with any contrast; the others have an infant's
 BRAINLESS_SHARE = 0.04
 MISSING_SCAN = 0.4  # of the windows, T1 or T2 is left out
 MIRRORED = 0.5

@@ -19,7 +19,7 @@ PLANE_MM: Range = (0.8, 2.5)
 FWHM_PER_SIGMA = 2.355
 BIAS: Range = (0.0, 0.45)
 BIAS_SPACING = 35  # voxels
-NOISE = 0.1  # at most, of the image's bright end; mostly far less
+NOISE = 0.07  # at most, of the image's bright end; mostly far less
 MOTION = 0.15
 # T2 beside T1 after their alignment: mostly little, at times more.
 MISALIGNED, SMALL_MM, SMALL_DEGREES, LARGE_MM, LARGE_DEGREES = 0.15, 0.7, 0.7, 4.0, 4.0

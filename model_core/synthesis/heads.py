@@ -24,7 +24,7 @@ from model_core.synthesis.head_scan import Field, scan
 GRID_MM = 2.0  # of the images
 SIDE = 96  # voxels of the images along each axis: 192 mm hold an infant's head and neck
 
-INFANT = 0.75  # how often the head has an infant's size
+INFANT = 0.85  # how often the head has an infant's size
 # Brain with its CSF, ml: whole brains of 4 to 10 months have 700 to 1150; of others, from a newborn's to an adult's.
 INFANT_ML: Range = (520.0, 1150.0)
 ANY_ML: Range = (400.0, 1600.0)
@@ -33,14 +33,14 @@ LARGEST_SHEAR = 0.08
 # Standard deviation in degrees of the rotation about each axis, and of the few heads that lie askew.
 ROTATION, ASKEW, ASKEW_ROTATION = 10.0, 0.15, 30.0
 # Elastic deformation: standard deviation in mm of two smooth displacement fields, and their grid spacing in voxels.
-ELASTIC_MM: Range = (0.5, 4.5)
+ELASTIC_MM: Range = (0.5, 3.5)
 ELASTIC_SPACING = 16
 FINE_ELASTIC_MM: Range = (0.2, 1.5)
 FINE_ELASTIC_SPACING = 6
 # How much thinner than an adult's skull and scalp are, beyond the smaller size.
 THINNER: Range = (0.9, 2.4)
 # CSF's width over the brain, mm on the adult's scale: membranes and bone take the place of what lies beyond.
-CSF_MM: Range = (1.0, 8.5)
+CSF_MM: Range = (0.5, 7.0)
 USUAL_FIELD = Field()
 LARGEST_OFFSET_MM = 22.0  # of the brain's middle from that of the image
 
