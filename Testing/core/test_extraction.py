@@ -22,7 +22,8 @@ from model_core.networks import (
     task_of,
 )
 from model_core.networks.fused import fused
-from model_core.preprocessing.brain_extraction import EXTRACTOR_NAMES, choose_extractor
+from model_core.preprocessing.brain_extraction import EXTRACTORS, choose_extractor
+from model_core.segmentation_options import BRAIN_EXTRACTIONS, SegmentationOptions
 from model_core.synthesis.head_maps import read_heads
 from model_core.synthesis.head_scan import Field
 from model_core.synthesis.heads import GRID_MM, synthesize_head
@@ -196,7 +197,8 @@ def test_weights_of_one_task_are_refused_where_the_other_is_wanted(tmp_path):
 
 def test_the_built_in_extraction_is_the_first_choice_and_always_there(monkeypatch):
     monkeypatch.setenv("PATH", "/nowhere")
-    assert EXTRACTOR_NAMES == ("built-in", "synthstrip", "hd-bet")
+    assert tuple(extractor.name for extractor in EXTRACTORS) == BRAIN_EXTRACTIONS
+    assert BRAIN_EXTRACTIONS[0] == SegmentationOptions().brain_extraction == "built-in"
     assert choose_extractor("built-in").is_installed
 
 
