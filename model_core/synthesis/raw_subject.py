@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
 from scipy import ndimage
 
-from model_core.synthesis.acquisition import CORTEX_INTENSITY, acquire
+from model_core.synthesis.acquisition import FWHM_PER_SIGMA, acquire
 from model_core.synthesis.anatomies import Anatomy
 from model_core.synthesis.contrast import Contrast
 from model_core.synthesis.contrast import paint as paint_brain
@@ -16,11 +17,14 @@ from model_core.synthesis.deformation import deform
 from model_core.synthesis.draw import Draw
 from model_core.synthesis.head_contrast import paint as paint_head
 from model_core.synthesis.head_maps import AIR, CSF, MEMBRANES, NAMES, PARENCHYMA, SOFT_TISSUE, VENTRICLES, Head
+from model_core.volumes import Volume, resample
 
 # Voxels of 1 mm around the brain's box, before and after it: ears, face and nape, neck and scalp.
 AROUND = ((22, 22), (26, 55), (55, 22))
 # Layers that are at least there around the brain, mm: membranes, an infant's skull, scalp.
 MEMBRANE_MM, SKULL_MM, SCALP_MM = 1.0, 3.0, 3.5
+# Intensity of cortex in the files, and what scanners set to 0.
+CORTEX, BLACK_BELOW = 120.0, 0.1
 BONE, SKIN, CORD = NAMES.index("compact bone"), NAMES.index("skin"), NAMES.index("spinal cord")
 
 
@@ -29,7 +33,7 @@ class RawSubject:
     """A head with its skull, as a scanner gives it, and what is true of it.
 
     Attributes:
-        t1: (D, H, W) float32, whole numbers, voxels of 1 mm.
+        t1: (D, H, W) float32, whole numbers.
         affine: (4, 4) of T1, labels and brain, voxel to RAS mm.
         t2: (D', H', W') float32, on a grid of its own.
         t2_affine: (4, 4) that T2's file states.
@@ -55,6 +59,7 @@ def synthesize_raw(
     contrast: Contrast = "six-month",
     t2_degrees: float = 12.0,
     t2_mm: float = 15.0,
+    voxel_mm: float = 1.0,
 ) -> RawSubject:
     """Put a synthetic brain into a head and scan both.
 
@@ -65,6 +70,7 @@ def synthesize_raw(
         contrast: of the brain.
         t2_degrees: how far T2's header is turned from the truth.
         t2_mm: how far it is shifted.
+        voxel_mm: side of T1's voxels, 1 or more; T2's slices are half as thick again.
     """
     draw = Draw(seed)
     shape = deform(anatomy, draw, with_cerebellum=True)
@@ -80,15 +86,18 @@ def synthesize_raw(
         painted.append(fading * inner + (1 - fading) * of_head)
     affine = np.eye(4)
     affine[:3, 3] = -(np.asarray(brain.shape) - 1) / 2
-    t2, true = _elsewhere(painted[1], affine, t2_degrees, t2_mm, draw)
+    t2, moved = _elsewhere(painted[1], affine, t2_degrees, t2_mm, draw)
+    own = partial(_with_voxels, affine=affine, sides=np.full(3, voxel_mm))
+    t1, t1_affine = own(_as_counts(acquire(painted[0], draw, 0)), order=1)
+    t2, t2_affine = own(_as_counts(acquire(t2, draw, 1)), sides=voxel_mm * np.array([1, 1, 1.5]), order=1)
     return RawSubject(
-        t1=_as_counts(acquire(painted[0], draw, 0)),
-        affine=affine,
-        t2=_as_counts(acquire(t2, draw, 1)),
-        t2_affine=affine,
-        t2_true_affine=true,
-        labels=labels,
-        brain=brain,
+        t1=t1.round(),
+        affine=t1_affine,
+        t2=t2.round(),
+        t2_affine=t2_affine,
+        t2_true_affine=moved @ t2_affine,
+        labels=own(labels, order=0)[0],
+        brain=own(brain, order=0)[0],
     )
 
 
@@ -117,16 +126,28 @@ def _borrowed(head: Head, brain: np.ndarray) -> np.ndarray:
 def _elsewhere(
     image: torch.Tensor, affine: np.ndarray, degrees: float, millimetres: float, draw: Draw
 ) -> tuple[torch.Tensor, np.ndarray]:
-    """An image on a grid turned and shifted at random by so much, and the affine that would tell it."""
+    """An image on a grid turned and shifted by so much in a random direction, and that movement, (4, 4) in mm."""
     axis = draw.numbers.standard_normal(3)
     shift = draw.numbers.standard_normal(3)
     turned = np.eye(4)
     turned[:3, :3] = _about(axis / np.linalg.norm(axis), np.deg2rad(degrees))
     turned[:3, 3] = millimetres * shift / np.linalg.norm(shift)
-    true = turned @ affine
-    to_source = np.linalg.inv(affine) @ true
+    to_source = np.linalg.inv(affine) @ turned @ affine
     moved = ndimage.affine_transform(image.numpy(), to_source[:3, :3], to_source[:3, 3], order=1)
-    return torch.from_numpy(moved), true
+    return torch.from_numpy(moved), turned
+
+
+def _with_voxels(array: np.ndarray, *, affine: np.ndarray, sides: np.ndarray, order: int) -> tuple[np.ndarray, ...]:
+    """An array of 1 mm in voxels of other sides, and its affine."""
+    if (sides == 1).all():
+        return array, affine
+    grid = affine @ np.diag([*sides, 1.0])
+    grid[:3, 3] = (affine @ [*((sides - 1) / 2), 1.0])[:3]
+    scan = Volume(array, affine)
+    if order:
+        scan = Volume(ndimage.gaussian_filter(array, np.sqrt(sides**2 - 1) / FWHM_PER_SIGMA), affine)
+    shape = tuple(int(side / size) for side, size in zip(array.shape, sides, strict=True))
+    return resample(scan, shape, grid, order=order).array, grid
 
 
 def _about(axis: np.ndarray, angle: float) -> np.ndarray:
@@ -136,4 +157,4 @@ def _about(axis: np.ndarray, angle: float) -> np.ndarray:
 
 
 def _as_counts(image: torch.Tensor) -> np.ndarray:
-    return (CORTEX_INTENSITY * image).round().clamp_min(0).numpy()
+    return (CORTEX * torch.where(image < BLACK_BELOW, torch.zeros(()), image)).round().clamp_min(0).numpy()
