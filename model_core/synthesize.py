@@ -7,7 +7,7 @@
 Writes subject-1-T1.nii.gz, subject-1-T2.nii.gz, subject-1-label.nii.gz, … (labels 0 background, 1 CSF, 2 gray
 matter, 3 white matter) and synthesis.json, which says what each pair was made from. The anatomies take turns. The
 same anatomies, seed and versions give the same pairs; a pair does not depend on how many are made. With --head the
-brain lies in that head, T2 in a space of its own, as --raw takes them; subject-1-mask.nii.gz is the brain.
+brain lies in that head, T2 in a space of its own, as --raw takes them; -mask.nii.gz is the brain.
 """
 
 from __future__ import annotations
