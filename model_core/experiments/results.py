@@ -96,7 +96,7 @@ class Results:
 def _evaluation(entry: dict[str, Any]) -> Evaluation:
     scores = {}
     for metric in SCORES:
-        values = {row["tissue"]: _number(row[metric.key]) for row in entry["tissues"]}
+        values = {row["tissue"]: _number(row.get(metric.key)) for row in entry["tissues"]}
         scores[metric.key] = values | {AVERAGE: sum(values.values()) / len(values)}
     return Evaluation(entry["subject"], entry["step"], entry["windows"], entry["seconds"], scores)
 
