@@ -187,8 +187,8 @@ def _expected_dice(entry: dict[str, Any]) -> str:
 
 def _errors_found(check: dict[str, Any]) -> str:
     return (
-        f"The tenth of a brain's voxels that is most uncertain held {check['errors_found']:.0%} of the errors (median); "
-        f"by chance it would be 10%, and {check['errors_findable']:.0%} if each of these voxels were wrong."
+        f"The tenth of a brain's voxels that is most uncertain held {check['errors_found']:.0%} of the errors; by "
+        f"chance it would be 10%, and {check['errors_findable']:.0%} if each of these voxels were wrong (medians)."
     )
 
 
