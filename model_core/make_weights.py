@@ -33,7 +33,7 @@ from model_core.confidence.calibration import CARD_ENTRY
 from model_core.default_weights import calibrating
 from model_core.default_weights.calibration_figure import draw_calibration
 from model_core.default_weights.card_content import describe_scores, make_card, training_data
-from model_core.default_weights.card_page import describe_card
+from model_core.default_weights.card_page import page_of_card
 from model_core.default_weights.held_out import BOTH_SCANS, score_draws, summarise
 from model_core.default_weights.held_out import SEED as DRAWS_SEED
 from model_core.default_weights.recipe import HELD_OUT, SHARES, anatomy_files, default_members, stage_settings
@@ -48,6 +48,7 @@ from model_core.synthesis.sampler import SyntheticSampler
 from model_core.system.command_line import STOPPED_BY_USER, run_command
 from model_core.system.devices import available_cores
 from model_core.system.files import replace_when_complete
+from model_core.system.provenance import sha256_of
 from model_core.training.loop import TrainingStopped, train
 from model_core.training.run_folder import CHECKPOINT_FILE, WEIGHTS_FILE
 from model_core.training.settings import TrainingSettings
@@ -113,7 +114,7 @@ def finish(
         card[CARD_ENTRY] = _calibrate(options, segmenter, step, _of_all(trained), training, held_out[: len(HELD_OUT)])
     save_weights(weights, network, card, half=half)
     with replace_when_complete(options.output / CARD_FILE) as temporary:
-        temporary.write_text(describe_card(load_weights(weights)[1]), encoding="utf-8")
+        temporary.write_text(page_of_card(load_weights(weights)[1]), encoding="utf-8")
     print(f"Weights: {weights}\nCard: {options.output / CARD_FILE}")
 
 
@@ -176,7 +177,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 def _fingerprint(weights: Path) -> str:
     """SHA-256 of a weights file, which is read whole first: a missing or damaged one is told of in a sentence."""
     load_weights(weights)
-    return hashlib.sha256(weights.read_bytes()).hexdigest()
+    return sha256_of(weights)
 
 
 @dataclass(frozen=True)
@@ -198,7 +199,7 @@ def _members(options: argparse.Namespace) -> list[Member]:
     ]
     options.output.mkdir(parents=True, exist_ok=True)
     names = [""] if options.members == 1 else [f"member-{number}" for number in range(1, options.members + 1)]
-    beginnings: list[Path | None] = [None] * options.members
+    beginnings: Sequence[Path | None] = [None] * options.members
     if options.initial_weights:
         beginnings = _split(options.initial_weights, [options.output / name for name in names])
     pairs_seeds = [settings.seed for settings in stages[0]]

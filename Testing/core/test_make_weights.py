@@ -13,13 +13,23 @@ import torch
 from model_core import make_weights
 from model_core.confidence.calibration import calibration_of
 from model_core.default_weights.held_out import summarise
-from model_core.default_weights.recipe import ANATOMIES, HELD_OUT, STAGES, Stage, anatomy_files, stage_settings
+from model_core.default_weights.recipe import (
+    ANATOMIES,
+    CUBIC_STAGES,
+    HELD_OUT,
+    RecipeStage,
+    anatomy_files,
+    stage_settings,
+)
 from model_core.system.command_line import run_command
 from model_core.volumes import write_volume
 from model_core.weights import load_weights
 
-TINY_STAGES = (Stage(16, 2, 200, 1.0, only_afresh=True), Stage(20, 2, 100, 0.7, output_dropout=0.1, falls=True))
-TINY_WHOLE_BRAIN_STAGES = (Stage(16, 2, 200, 1.0), Stage(24, 1, 100, 0.7, falls=True))
+TINY_STAGES = (
+    RecipeStage(16, 2, 200, 1.0, only_afresh=True),
+    RecipeStage(20, 2, 100, 0.7, output_dropout=0.1, falls=True),
+)
+TINY_WHOLE_BRAIN_STAGES = (RecipeStage(16, 2, 200, 1.0), RecipeStage(24, 1, 100, 0.7, falls=True))
 
 
 def test_no_held_out_anatomy_is_trained_on():
@@ -31,7 +41,7 @@ def test_no_held_out_anatomy_is_trained_on():
 
 
 def test_small_windows_come_first_and_the_rate_falls_last():
-    windows = [stage.window for stage in STAGES]
+    windows = [stage.window for stage in CUBIC_STAGES]
     assert windows == sorted(windows) == [16, 24, 32]
     settings = stage_settings("nonlocal_unet", 0.01, "cpu")
     assert [entry.iterations for entry in settings] == [100, 400, 60]
@@ -77,7 +87,7 @@ def folder(tmp_path_factory):
         write_volume(paths[-1], values.astype(np.uint8), np.eye(4))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("model_core.synthesis.deformation.PARENCHYMA_ML", (5.0, 6.0))
-        patch.setattr("model_core.default_weights.recipe.STAGES", TINY_STAGES)
+        patch.setattr("model_core.default_weights.recipe.CUBIC_STAGES", TINY_STAGES)
         patch.setattr("model_core.default_weights.recipe.RECIPES", {"fast_unet": TINY_WHOLE_BRAIN_STAGES})
         patch.setattr("model_core.synthesis.sampler.FIRST_STOCK", 2)
         patch.setattr(make_weights, "anatomy_files", lambda: (paths[:2], paths[2:]))

@@ -8,19 +8,18 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from model_core.cohorts.subjects import PROGRAM_NAME, CohortSubject
+from model_core.cohorts.subjects import CohortSubject
 from model_core.errors import UserError
+from model_core.program import PROGRAM_NAME, PROGRAM_URL, PROGRAM_VERSION
 from model_core.system.text_files import read_json, write_json, write_text
 from model_core.tissues import CLASSES, TISSUES, Tissue
 from model_core.volumes.label_values import DESCRIPTION_FILE
 
-PROGRAM_VERSION = "0.1.0"  # of pyproject.toml; results of another version are made again
 BIDS_VERSION = "1.10.0"
 # Abbreviations and values of the table of common image-derived labels in the BIDS specification.
 BIDS_LABELS = {"background": ("BG", 0), "csf": ("CSF", 3), "gm": ("GM", 1), "wm": ("WM", 2)}
 HIDDEN_FOLDER, LOGS_FOLDER = ".cohort", "logs"
 BIDSIGNORE = "logs/\nfigures/\nsub-*/figures/\n*.html\ngroup.tsv\ngroup.json\n"
-PROGRAM_URL = "https://example.org/SlicerInfantBrainSeg"  # the home page in CMakeLists.txt
 
 
 README = f"""{PROGRAM_NAME} segmentations

@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from model_core.cohorts.files import PROGRAM_VERSION
 from model_core.cohorts.page import write_page
 from model_core.cohorts.rows import (
     COMPLETE,
@@ -22,6 +21,7 @@ from model_core.cohorts.rows import (
 )
 from model_core.cohorts.subjects import Cohort
 from model_core.metric_table import SCORES
+from model_core.program import PROGRAM_VERSION
 from model_core.system.text_files import write_json, write_text
 from model_core.tissues import TISSUES
 

@@ -8,11 +8,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from model_core.cohorts.files import PROGRAM_VERSION
-from model_core.cohorts.subjects import CHOICE, PROGRAM_NAME, CohortSubject
+from model_core.cohorts.subjects import CHOICE, CohortSubject
 from model_core.cohorts.tasks import CohortSettings
 from model_core.errors import UserError
 from model_core.model_card import DEFAULT_WEIGHTS
+from model_core.program import PROGRAM_NAME, PROGRAM_VERSION
 from model_core.segmentation_options import SegmentationOptions, add_arguments, flag_of
 
 LEVELS = ("participant", "group")

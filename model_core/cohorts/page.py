@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from urllib.parse import quote as percent_encoded
 
-from model_core.cohorts.files import LOGS_FOLDER, PROGRAM_VERSION
+from model_core.cohorts.files import LOGS_FOLDER
 from model_core.cohorts.plot import draw_volumes
 from model_core.cohorts.rows import COMPLETE, FAILED, INCOMPLETE, OUTLIER_Z, PENDING, Row
-from model_core.cohorts.subjects import PROGRAM_NAME
 from model_core.metric_table import METRIC
+from model_core.program import PROGRAM_NAME, PROGRAM_VERSION
 from model_core.system.text_files import write_text
 from model_core.tissues import TISSUES
 

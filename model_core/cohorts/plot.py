@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -19,7 +20,7 @@ from model_core.tissues import TISSUES
 
 # Legible on a light page as on a dark one; the background is transparent.
 INK, TOTAL_COLOR, OUTLIER_COLOR = "#7f8896", "#8a63c9", "#e5484d"
-STYLE = PLOT_STYLE | dict.fromkeys(
+STYLE: dict[Any, Any] = PLOT_STYLE | dict.fromkeys(
     ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color", "grid.color"), INK
 )
 JITTER_SEED, JITTER = 0, 0.25

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, TypeGuard
 
 from model_core.cohorts.files import ResultFiles
 from model_core.cohorts.subjects import Cohort, CohortSubject, describe_inputs
@@ -163,7 +163,7 @@ def _modified_z(values: Sequence[float]) -> tuple[float, list[float]]:
     return middle, [NORMAL_MAD * (value - middle) / spread for value in values] if spread else []
 
 
-def _is_number(value: object) -> bool:
+def _is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 

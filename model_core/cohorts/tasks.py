@@ -13,8 +13,9 @@ from typing import Any
 
 from model_core.cohorts.files import HIDDEN_FOLDER, ResultFiles, describe_labels
 from model_core.cohorts.fingerprint import explain_difference, hash_file, make_fingerprint
-from model_core.cohorts.subjects import PROGRAM_NAME, CohortSubject
+from model_core.cohorts.subjects import CohortSubject
 from model_core.errors import UserError
+from model_core.program import PROGRAM_NAME
 from model_core.segmentation_options import SegmentationOptions, flag_of
 from model_core.system.text_files import read_json, write_json
 from model_core.tissues import TISSUES

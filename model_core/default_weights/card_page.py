@@ -15,7 +15,7 @@ PUBLISHED = (
 )
 
 
-def describe_card(card: dict[str, Any]) -> str:
+def page_of_card(card: dict[str, Any]) -> str:
     """Write the card of weights made by ``make_weights.py`` as Markdown.
 
     Args:
@@ -187,8 +187,8 @@ def _expected_dice(entry: dict[str, Any]) -> str:
 
 def _errors_found(check: dict[str, Any]) -> str:
     return (
-        f"The tenth of a brain's voxels that is most uncertain held {check['errors_found']:.0%} of the errors; by "
-        f"chance it would be 10%, and {check['errors_findable']:.0%} if each of these voxels were wrong (medians)."
+        f"The tenth of a brain's voxels that is most uncertain held {check['errors_found']:.0%} of the errors "
+        f"(median); by chance it would be 10%, and {check['errors_findable']:.0%} if each of these voxels were wrong."
     )
 
 

@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from model_core.inference import Segmenter
-from model_core.inference.accumulator import Progress
+from model_core.inference.window_bar import window_bar
 from model_core.metric_table import SCORES
 from model_core.metrics import score_tissues
 from model_core.synthesis.anatomies import Anatomy
@@ -105,12 +104,7 @@ def _read(path: Path, fingerprint: str, step: int) -> Iterator[dict[str, Any]]:
 def _score(segmenter: Segmenter, draw: Draw, step: int, given: Sequence[str]) -> dict[str, Any]:
     pair = synthesize_pair(draw.anatomy, (SEED, draw.number))
     t1, t2 = (scan if name in given else None for name, scan in (("t1", pair.t1), ("t2", pair.t2)))
-    with tqdm(desc=f"Scoring {draw.name}", unit="window", mininterval=1, leave=False, disable=None) as bar:
-
-        def show(progress: Progress) -> None:
-            bar.total = progress.windows_total
-            bar.update(progress.windows_done - bar.n)
-
+    with window_bar(f"Scoring {draw.name}") as show:
         labels = segmenter.segment(t1, t2, step=step, mask=pair.mask, on_progress=show).labels
     rows = [row.as_dict() for row in score_tissues(labels, pair.labels, VOXEL_MM)]
     tissues = {row["tissue"]: {metric: row[metric] for metric in METRICS} for row in rows}

@@ -122,7 +122,7 @@ class WindowAccumulator:
         brain = np.pad(brain, padding)
         scans = np.pad(scans, [(0, 0), *padding])
         # All windows of zeros alone share one answer.
-        filled = [_windows_with(scans.any(axis=0), stage.starts, plan.sides) for stage in self.stages]
+        filled = [_windows_with(np.any(scans, axis=0), stage.starts, plan.sides) for stage in self.stages]
         self._to_run = [
             _seen_first(stage.starts[runs], plan.sides, look_at)
             for stage, runs in zip(self.stages, filled, strict=True)
@@ -160,6 +160,8 @@ class WindowAccumulator:
     def begin(self, index: int) -> np.ndarray:
         """Count in the windows of a stage that need no run; the first voxels of the others."""
         for start in self._blank[index]:
+            if self.blank_answer is None:
+                raise ValueError("blank_answer was not set before the first stage")
             self._add_one(start, self.blank_answer)
         self.windows_done += len(self.stages[index].starts) - len(self._to_run[index])
         return self._to_run[index]

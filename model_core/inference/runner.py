@@ -67,7 +67,7 @@ class Run:
 
     def __init__(self, engine: Engine, notices: list[str]) -> None:
         self._engine, self._notices = engine, notices
-        self._form: nn.Module | None = None
+        self._form: nn.Module = engine.network
         self._pool: ThreadPoolExecutor | None = None
 
     def carry_out(self, make_accumulator: Callable[..., WindowAccumulator], callbacks: Callbacks) -> WindowAccumulator:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -19,9 +20,10 @@ class MeanOfLooks(nn.Module):
 
     def forward(self, x: Tensor, *place: Tensor) -> Tensor:
         """As a network's ``forward``: logits (N, num_classes, D, H, W)."""
-        total, count = None, 0
-        for probabilities in self.looks(x, *place):
-            total, count = probabilities if total is None else total + probabilities, count + 1
+        each = self.looks(x, *place)
+        total, count = next(each), 1
+        for probabilities in each:
+            total, count = total + probabilities, count + 1
         return (total / count).clamp_min(torch.finfo(torch.float32).tiny).log()
 
 
@@ -60,7 +62,7 @@ class Ensemble(SegmentationNetwork):
     @property
     def members(self) -> list[SegmentationNetwork]:
         """The networks, in the order in which they were given."""
-        return list(self.mean.members)
+        return cast("list[SegmentationNetwork]", list(self.mean.members))
 
     def looks(self, x: Tensor, *place: Tensor) -> Iterator[Tensor]:
         """As ``MeanOfMembers.looks``."""

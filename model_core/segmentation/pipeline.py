@@ -104,9 +104,9 @@ def prepare_scans(
         UserError: the scans cannot be segmented; the sentence says why.
     """
     options.check_given(t1=t1 is not None, t2=t2 is not None)
-    base = t2 if t1 is None else t1
+    base = next(scan for scan in (t1, t2) if scan is not None)
     raw = None
-    if options.raw:
+    if options.raw and t1 is not None and t2 is not None:
         how = RawOptions(
             skip=frozenset(options.skip),
             brain_extraction=options.brain_extraction,
@@ -213,5 +213,11 @@ def segment_scans(
     prepared = prepare_scans(t1, t2, mask, options, told=told)
     pair = prepared.pair
     segmentation = segmenter.segment(pair.t1, pair.t2, step=step, mask=pair.mask, on_progress=on_progress)
-    wanted = {"with_probabilities": with_probabilities, "with_uncertainty": with_uncertainty}
-    return finish(prepared, segmentation, options, calibration=calibration, **wanted)
+    return finish(
+        prepared,
+        segmentation,
+        options,
+        calibration=calibration,
+        with_probabilities=with_probabilities,
+        with_uncertainty=with_uncertainty,
+    )

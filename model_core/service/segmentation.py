@@ -27,9 +27,9 @@ from model_core.system.devices import Device
 from model_core.tissues import CLASSES
 from model_core.volumes import Volume, read_mask, read_volume, write_volume
 
-SECONDS_BETWEEN_LOOKS = 0.05  # for a wish to stop while the scans are prepared
+SECONDS_BETWEEN_LOOKS = 0.05  # for a request to stop while the scans are prepared
 SECONDS_FOR_TOOL = 1.3  # to be ended; a panel that waits for 1.5 s shall still hear of the stop
-STAGES = {ORIENTATION: "preparing", BIAS: "correcting", ALIGNMENT: "aligning", EXTRACTION: "extracting"}
+STAGE_OF_RAW_STEP = {ORIENTATION: "preparing", BIAS: "correcting", ALIGNMENT: "aligning", EXTRACTION: "extracting"}
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class LoadedNetwork:
         window: side of its windows in voxels.
     """
 
-    key: tuple[str, int, int, str]
+    key: tuple[str, int, int, str] | None
     network: SegmentationNetwork
     card: dict[str, Any]
     window: int
@@ -71,7 +71,7 @@ class SegmentationRun:
         preparing: Executor,
         batch_size: int | None,
     ) -> None:
-        self._wanted: Segment = request.content
+        self._wanted = request.content_as(Segment)
         self._id, self._stop = request.id, request.stop
         self._folder, self._channel, self._preparing = folder, channel, preparing
         self._report = ProgressReport(channel, request.id)
@@ -104,12 +104,12 @@ class SegmentationRun:
         t1, t2, mask = self._read_scans(paths)
         loaded = network_for(paths["weights"], device)
         step, calibration = settle_step(loaded.card, self._wanted), calibration_of(loaded.card)
-        self._segmenter = Segmenter(
+        self._segmenter = segmenter = Segmenter(
             loaded.network, window=loaded.window, device=device.name, batch_size=self._asked_batch_size
         )
         told = check_one_scan(t1, t2, paths["weights"] or DEFAULT_WEIGHTS, loaded.card)
         prepared = self._make_ready(t1, t2, mask, told, device)
-        segmentation, seconds = self._segment(prepared, step)
+        segmentation, seconds = self._segment(segmenter, prepared, step)
         return {
             **self._write(prepared, segmentation, calibration),
             "step_reached": segmentation.step_reached,
@@ -131,21 +131,22 @@ class SegmentationRun:
 
     def _read_scans(self, paths: dict[str, Path | None]) -> tuple[Volume | None, Volume | None, Volume | None]:
         self._wanted.check_given(t1=paths["t1"] is not None, t2=paths["t2"] is not None)
-        scans = []
-        for name in ("t1", "t2"):
-            scans.append(read_volume(paths[name]) if paths[name] else None)
-            self._stop.check()
-        return *scans, read_mask(paths["mask"]) if paths["mask"] else None
+        t1, t2, mask = paths["t1"], paths["t2"], paths["mask"]
+        first = read_volume(t1) if t1 else None
+        self._stop.check()
+        second = read_volume(t2) if t2 else None
+        self._stop.check()
+        return first, second, read_mask(mask) if mask else None
 
     def _make_ready(
         self, t1: Volume | None, t2: Volume | None, mask: Volume | None, told: list[Finding], device: Device
     ) -> PreparedScans:
-        """Prepare and check the pair in another thread and look for a wish to stop meanwhile."""
+        """Prepare and check the pair in another thread and look for a request to stop meanwhile."""
 
         def begin(stage: str) -> None:
             self._stop.check()
             self._is_extracting = stage == EXTRACTION
-            self._report.begin(STAGES.get(stage, stage))
+            self._report.begin(STAGE_OF_RAW_STEP.get(stage, stage))
 
         prepared = self._preparing.submit(
             prepare_scans,
@@ -165,10 +166,10 @@ class SegmentationRun:
             self._stop.check()
         return prepared.result()
 
-    def _segment(self, prepared: PreparedScans, step: int) -> tuple[Segmentation, float]:
+    def _segment(self, segmenter: Segmenter, prepared: PreparedScans, step: int) -> tuple[Segmentation, float]:
         """Run the windows; returns the result and the seconds that they took."""
         pair, base = prepared.pair, prepared.base
-        plan = self._segmenter.plan(pair.mask, step)
+        plan = segmenter.plan(pair.mask, step)
         total = plan.windows_total
         self._report.begin("segmenting", windows_total=total, stage_step=plan.stages[0].step)
         began = time.monotonic()
@@ -183,7 +184,7 @@ class SegmentationRun:
                 self._give_map(pair, base, step_reached, labels, windows_done=done, windows_total=total)
 
         done = 0
-        segmentation = self._segmenter.segment(
+        segmentation = segmenter.segment(
             pair.t1,
             pair.t2,
             step=step,
