@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
@@ -11,6 +11,7 @@ from typing import Any
 
 from model_core.cohorts.files import ResultFiles
 from model_core.cohorts.subjects import Cohort, CohortSubject, describe_inputs
+from model_core.ratings import BAD, Rating
 from model_core.system.text_files import read_json
 from model_core.tissues import TISSUES
 
@@ -37,12 +38,15 @@ class Row:
         sentence: why it is not complete.
         volumes: tissue's key, and ``total`` -> ml.
         scores: ``dice_csf`` and so on -> value; infinite and undefined values as they are.
+        expected_dice: tissue's key -> lowest and highest Dice to expect, estimated without a reference; no more tissues
+            than are told.
         z: like ``volumes`` -> modified z score, where there are enough subjects.
-        outliers: phrases on volumes far from the others'.
+        outliers: phrases on volumes far from the others', and on an expected Dice far below.
         warnings: sentences of the checks at segmentation.
         inputs: what the result is made from, and what was left aside.
         settings: what may differ between subjects and should not.
         picture, report: paths relative to the output, empty where there is none.
+        rating, comment: what a person thinks of it, empty where nobody said.
     """
 
     name: str
@@ -52,6 +56,7 @@ class Row:
     age_months: float | None = None
     volumes: dict[str, float] = field(default_factory=dict)
     scores: dict[str, float] = field(default_factory=dict)
+    expected_dice: dict[str, tuple[float, float]] = field(default_factory=dict)
     z: dict[str, float] = field(default_factory=dict)
     outliers: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
@@ -60,12 +65,33 @@ class Row:
     seconds: float | None = None
     picture: str = ""
     report: str = ""
+    rating: str = ""
+    comment: str = ""
+
+    @property
+    def counts(self) -> bool:
+        """Whether it is part of the group's statistics."""
+        return self.state == COMPLETE and self.rating != BAD
+
+    @property
+    def flags(self) -> list[str]:
+        """Everything that a person should look at."""
+        return [*self.outliers, *self.warnings]
 
 
-def collect_rows(output: Path, cohort: Cohort) -> list[Row]:
-    """Read what there is of each subject of the data set, in its order."""
+def collect_rows(output: Path, cohort: Cohort, ratings: Mapping[str, Rating]) -> list[Row]:
+    """Read what there is of each subject of the data set, in its order.
+
+    Args:
+        output: folder of the results.
+        cohort: the data set.
+        ratings: name of a result -> what a person thinks of it.
+    """
     rows = [_row(ResultFiles(output, subject)) for subject in cohort.subjects]
-    return rows + [Row(name, INCOMPLETE, sentence=phrase) for name, phrase in cohort.incomplete.items()]
+    for row in rows:
+        if row.name in ratings:
+            row.rating, row.comment = ratings[row.name].rating, ratings[row.name].comment
+    return rows + [Row(name, INCOMPLETE, sentence=phrase.removeprefix(f"{name}: ")) for name, phrase in cohort.incomplete.items()]
 
 
 def _row(files: ResultFiles) -> Row:
@@ -82,6 +108,7 @@ def _row(files: ResultFiles) -> Row:
         row.volumes = {tissue.key: float(volumes[tissue.key]) for tissue in TISSUES}
         row.volumes["total"] = sum(row.volumes.values())
         row.scores = _scores(sidecar.get("tissues"))
+        row.expected_dice = _ranges(sidecar.get("expected_dice"))
         row.warnings = [str(entry.get("sentence")) for entry in _objects(sidecar.get("warnings"))]
         row.settings = _settings(sidecar)
         row.seconds = sidecar.get("seconds") if _is_number(sidecar.get("seconds")) else None
@@ -102,6 +129,17 @@ def _scores(tissues: object) -> dict[str, float]:
     return scores
 
 
+def _ranges(expected: object) -> dict[str, tuple[float, float]]:
+    """Lowest and highest Dice to expect of each tissue; whatever is no such range is left out."""
+    told = expected if isinstance(expected, dict) else {}
+    found = {tissue.key: told.get(tissue.key) for tissue in TISSUES}
+    return {
+        key: (float(ends[0]), float(ends[1]))
+        for key, ends in found.items()
+        if isinstance(ends, list) and len(ends) == 2 and all(map(_is_number, ends)) and 0 <= ends[0] <= ends[1] <= 1
+    }
+
+
 def _settings(sidecar: dict[str, Any]) -> str:
     fingerprint = sidecar.get("fingerprint")
     if not isinstance(fingerprint, dict):
@@ -113,23 +151,35 @@ def _settings(sidecar: dict[str, Any]) -> str:
 
 
 def mark_outliers(rows: Sequence[Row]) -> None:
-    """Give the complete rows modified z scores of their volumes, and phrases on those far out."""
-    complete = [row for row in rows if row.state == COMPLETE]
-    if len(complete) < FEWEST_FOR_OUTLIERS:
-        return
+    """Give the rows that count modified z scores of their volumes, and phrases on what is far out.
+
+    An expected Dice is far out only below the others: no result is too good.
+    """
+    counted = [row for row in rows if row.counts]
     names = {tissue.key: tissue.name for tissue in TISSUES} | {"total": "CSF + GM + WM"}
     for key, name in names.items():
-        volumes = [row.volumes[key] for row in complete]
-        middle = median(volumes)
-        spread = median(abs(volume - middle) for volume in volumes)
-        if not spread:
-            continue
-        for row in complete:
-            row.z[key] = NORMAL_MAD * (row.volumes[key] - middle) / spread
-            if abs(row.z[key]) > OUTLIER_Z:
-                side = "above" if row.z[key] > 0 else "below"
+        for row, z, middle in _scored(counted, lambda row, key=key: row.volumes[key]):
+            row.z[key] = z
+            if abs(z) > OUTLIER_Z:
+                side = "above" if z > 0 else "below"
                 found = f"{name} {row.volumes[key]:.0f} ml"
-                row.outliers.append(f"{found} is far {side} the median of {middle:.0f} ml (z {row.z[key]:+.1f})")
+                row.outliers.append(f"{found} is far {side} the median of {middle:.0f} ml (z {z:+.1f})")
+    for tissue in TISSUES:
+        told = [row for row in counted if tissue.key in row.expected_dice]
+        for row, z, middle in _scored(told, lambda row, key=tissue.key: sum(row.expected_dice[key]) / 2):
+            if z < -OUTLIER_Z:
+                found = f"{tissue.name}'s expected Dice of {sum(row.expected_dice[tissue.key]) / 2:.2f}"
+                row.outliers.append(f"{found} is far below the median of {middle:.2f} (z {z:+.1f})")
+
+
+def _scored(rows: Sequence[Row], value_of: Callable[[Row], float]) -> Iterator[tuple[Row, float, float]]:
+    """Each row with its modified z score and the median; none where they are few or half of them are equal."""
+    values = [value_of(row) for row in rows]
+    middle = median(values) if values else 0.0
+    spread = median(abs(value - middle) for value in values) if values else 0.0
+    if len(rows) >= FEWEST_FOR_OUTLIERS and spread:
+        for row, value in zip(rows, values, strict=True):
+            yield row, NORMAL_MAD * (value - middle) / spread, middle
 
 
 def _is_number(value: object) -> bool:
