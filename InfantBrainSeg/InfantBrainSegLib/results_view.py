@@ -11,25 +11,18 @@ from slicer.i18n import tr as _
 
 from .core_paths import make_core_importable
 from .disagreement_display import hide_disagreement, show_disagreement
-from .score_table import COLUMNS, format_score
+from .score_table import format_score
 from .scoring_job import ScoringJob
 from .slice_views import jump_to
 
 make_core_importable()
+from model_core.metric_table import METRICS  # noqa: E402
 from model_core.tissues import TISSUES  # noqa: E402
 
-# Column of the panel's table: heading, key of a row of scores.
-SHOWN = (
-    (_("Dice"), "dice"),
-    (_("3D-MHD"), "mhd_3d"),
-    (_("ASD"), "asd_mm"),
-    (_("HD95"), "hd95_mm"),
-    (_("Volume"), "volume_ml"),
-    (_("Diff. %"), "volume_difference_percent"),
-)
+SHOWN = tuple(metric for metric in METRICS if metric.key != "reference_volume_ml")
+HEADINGS = {"volume_difference_percent": _("Diff. %")}  # where the title is too long for the panel
 ROW_HEIGHT = 24  # pixels; Qt may need more for its font
 SWATCH = 12  # pixels of the tissue's colour in its row
-EXPLANATIONS = {key: f"{explanation} ({unit})" if unit else explanation for _name, key, unit, explanation in COLUMNS}
 
 
 class ResultsView:
@@ -77,9 +70,9 @@ class ResultsView:
         """Show volumes alone, as there are before a comparison; by tissue key."""
         self.forget_scores()
         for row, tissue in enumerate(TISSUES):
-            for column, (_heading, key) in enumerate(SHOWN, 1):
-                value = volumes_ml.get(tissue.key) if key == "volume_ml" else None
-                self._set_cell(row, column, format_score(key, value))
+            for column, metric in enumerate(SHOWN, 1):
+                value = volumes_ml.get(tissue.key) if metric.key == "volume_ml" else None
+                self._set_cell(row, column, format_score(metric.key, value))
 
     def show_warnings(self, sentences: Sequence[str]) -> None:
         """Show what a person should look at, a line each; none take the place away."""
@@ -93,8 +86,8 @@ class ResultsView:
         self._scoring = job
         by_tissue = {scores["tissue"]: scores for scores in job.rows}
         for row, tissue in enumerate(TISSUES):
-            for column, (_heading, key) in enumerate(SHOWN, 1):
-                self._set_cell(row, column, format_score(key, by_tissue[tissue.key][key]))
+            for column, metric in enumerate(SHOWN, 1):
+                self._set_cell(row, column, format_score(metric.key, by_tissue[tissue.key][metric.key]))
         self._ui.disagreementCheckBox.enabled = True
         self._ui.tableButton.enabled = True
         self._ui.disagreementCheckBox.checked = was_shown
@@ -143,10 +136,11 @@ class ResultsView:
         table.setColumnCount(len(SHOWN) + 1)
         table.verticalHeader().setVisible(False)
         table.setWordWrap(False)
-        for column, heading in enumerate([_("Tissue"), *(heading for heading, key in SHOWN)]):
-            item = qt.QTableWidgetItem(heading)
-            if column:
-                item.setToolTip(EXPLANATIONS[SHOWN[column - 1][1]])
+        table.setHorizontalHeaderItem(0, qt.QTableWidgetItem(_("Tissue")))
+        for column, metric in enumerate(SHOWN, 1):
+            item = qt.QTableWidgetItem(HEADINGS.get(metric.key, _(metric.title)))
+            explanation = _(metric.explanation)
+            item.setToolTip(f"{explanation} ({metric.unit})" if metric.unit else explanation)
             table.setHorizontalHeaderItem(column, item)
         for row, tissue in enumerate(TISSUES):
             item = qt.QTableWidgetItem(tissue.name)

@@ -15,13 +15,13 @@ from model_core.cohorts.rows import (
     COMPLETE,
     FEWEST_FOR_OUTLIERS,
     OUTLIER_Z,
-    SCORES,
     Row,
     collect_rows,
     mark_outliers,
 )
 from model_core.cohorts.subjects import Cohort
 from model_core.errors import UserError
+from model_core.metric_table import SCORES
 from model_core.ratings import LEVELS, RATINGS_FILE, Rating, read_ratings
 from model_core.system.text_files import write_json, write_text
 from model_core.tissues import TISSUES
@@ -102,10 +102,10 @@ def _columns(complete: Sequence[Row]) -> dict[str, dict[str, Any]]:
         for end, word in (("low", "Lowest"), ("high", "Highest")):
             said = f"{word} Dice of {tissue.name} to expect, estimated without a reference"
             columns[f"expected_dice_{tissue.key}_{end}"] = {"Description": said}
-    for key, (title, unit) in SCORES.items() if any(row.scores for row in complete) else ():
+    for metric in SCORES if any(row.scores for row in complete) else ():
         for tissue in TISSUES:
-            units = {"Units": unit} if unit else {}
-            columns[f"{key}_{tissue.key}"] = {"Description": f"{title} of {tissue.name}", **units}
+            units = {"Units": metric.unit} if metric.unit else {}
+            columns[f"{metric.key}_{tissue.key}"] = {"Description": f"{metric.title} of {tissue.name}", **units}
     rule = f"modified z score beyond {OUTLIER_Z}, from {FEWEST_FOR_OUTLIERS} subjects on"
     columns["outliers"] = {"Description": f"Number of values far from the others': {rule}"}
     columns["warnings"] = {"Description": "Number of warnings of the checks at segmentation"}

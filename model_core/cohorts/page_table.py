@@ -8,10 +8,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from model_core.cohorts.rows import OUTLIER_Z, SCORES, Row
+from model_core.cohorts.rows import OUTLIER_Z, Row
+from model_core.metric_table import METRIC
 from model_core.tissues import TISSUES
 
-SHOWN_SCORES = {"dice": 3, "asd_mm": 2}  # with their digits; the others are in group.tsv
+SHOWN_SCORES = ("dice", "asd_mm")  # the others are in group.tsv
 UNDEFINED, INFINITE = "–", "∞"
 
 
@@ -59,12 +60,11 @@ def columns_of(rows: Sequence[Row]) -> list[Column]:
         said = f"Dice of {tissue.name} to expect, estimated without a reference; sorted by the lowest"
         range_of = partial(_range, tissue.key)
         columns.append(Column("Expected Dice", tissue.key.upper(), said, range_of))
-    for score, digits in SHOWN_SCORES.items() if any(row.scores for row in rows) else ():
-        title, unit = SCORES[score]
-        group = f"{title} ({unit})" if unit else title
+    for metric in (METRIC[key] for key in SHOWN_SCORES) if any(row.scores for row in rows) else ():
         for tissue in TISSUES:
-            said = f"{title} of {tissue.name} with the reference"
-            columns.append(Column(group, tissue.key.upper(), said, partial(_score, f"{score}_{tissue.key}", digits)))
+            said = f"{metric.title} of {tissue.name} with the reference"
+            score_of = partial(_score, f"{metric.key}_{tissue.key}", metric.short_digits)
+            columns.append(Column(metric.heading, tissue.key.upper(), said, score_of))
     return columns
 
 

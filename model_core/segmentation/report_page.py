@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from model_core.findings import Finding
+from model_core.metric_table import SCORES
 from model_core.preprocessing.raw_scans import RawStep
 from model_core.reports.pages import data_uri, empty_place, render
 from model_core.reports.plot_style import CONTOUR_COLORS
@@ -25,7 +26,6 @@ SENTENCES = {
     UNCERTAINTY: "Uncertainty: from none to two tissues that are equally likely",
     DIFFERENCES: "Pink: the reference has another tissue",
 }
-SCORES = {"dice": ("Dice", 3), "asd_mm": ("ASD (mm)", 2), "hd95_mm": ("HD95 (mm)", 2)}
 
 
 def write_report(
@@ -76,14 +76,13 @@ def _table(content: dict[str, Any]) -> dict[str, list[Any]]:
     expected, scores = content.get("expected_dice"), {row["tissue"]: row for row in content["tissues"]}
     headings = ["Tissue", "Volume (ml)"]
     headings += ["Expected Dice"] if expected else []
-    headings += [title for title, _ in SCORES.values()] if scores else []
+    headings += [metric.heading for metric in SCORES] if scores else []
     rows = []
     for tissue in TISSUES:
         row = [tissue.name, f"{content['volumes_ml'][tissue.key]:.1f}"]
         if expected:
-            low, high = expected.get(tissue.key) or (None, None)
-            row.append("–" if low is None else f"{low:.2f}–{high:.2f}")
-        row += [_number(scores[tissue.key].get(key), digits) for key, (_, digits) in SCORES.items()] if scores else []
+            row.append("–".join(f"{end:.2f}" for end in expected[tissue.key]) if tissue.key in expected else "n/a")
+        row += [_number(scores[tissue.key][metric.key], metric.short_digits) for metric in SCORES] if scores else []
         rows.append(row)
     return {"headings": headings, "rows": rows}
 
