@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from statistics import median
 
 import numpy as np
@@ -66,6 +67,16 @@ class Panel:
     x_ticks: list[tuple[float, str]]
     y_ticks: list[tuple[float, str]]
     x_title: str
+
+    @cached_property
+    def dots(self) -> str:
+        """Path of all points that count: lines without length, whose round ends are seen."""
+        return "".join(f"M{point.x} {point.y}h0" for point in self.points if point.counts)
+
+    @cached_property
+    def by_name(self) -> dict[str, Point]:
+        """The points by their subjects' names."""
+        return {point.name: point for point in self.points}
 
 
 def plan_plot(rows: Sequence[Row]) -> list[Panel]:
@@ -132,9 +143,9 @@ def _scale(low: float, high: float, begin: float, end: float) -> Callable[[float
 
 
 def ticks(low: float, high: float) -> list[float]:
-    """Round numbers from ``low`` to ``high``, in steps of 1, 2 or 5 times a power of ten, five of them at most."""
+    """Round numbers from ``low`` to ``high``, in steps of 1, 2, 2.5 or 5 times a power of ten, five of them at most."""
     power = 10.0 ** math.floor(math.log10((high - low) / MOST_TICKS))
-    for factor in (1, 2, 5, 10, 20):
+    for factor in (1, 2, 2.5, 5, 10, 20):
         step = power * factor
         first, last = math.ceil(low / step), math.floor(high / step)
         if last - first < MOST_TICKS:
