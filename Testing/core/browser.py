@@ -17,6 +17,21 @@ OPTIONS = (
     "--host-resolver-rules=MAP * ~NOTFOUND",
 )  # fmt: skip
 
+# Pictures that arrive may move what lies below them: an element stands still when two frames show it in one place.
+FIND_STILL = """async selector => {
+  const element = document.querySelector(selector), frame = () => new Promise(requestAnimationFrame)
+  let x, y, moves = true
+  while (moves) {
+    element.scrollIntoView({block: "center"})
+    await frame()
+    const box = element.getBoundingClientRect(), [left, top] = [box.x + box.width / 2, box.y + box.height / 2]
+    moves = left !== x || top !== y
+    ;[x, y] = [left, top]
+  }
+  const found = document.elementFromPoint(x, y)
+  return [x, y, element.contains(found) || found.contains(element)]
+}"""
+
 
 def find_browser():
     """Path of a Chromium of this machine; None where there is none."""
@@ -85,16 +100,11 @@ class Browser:
         return found["result"].get("value")
 
     def click(self, selector):
-        """Click with the mouse in the middle of an element, which must lie there uncovered."""
-        place = self.run(
-            f"(() => {{ const e = document.querySelector({json.dumps(selector)});"
-            "e.scrollIntoView({block: 'center'});"
-            "const r = e.getBoundingClientRect(), x = r.x + r.width / 2, y = r.y + r.height / 2;"
-            "const top = document.elementFromPoint(x, y); return [x, y, e.contains(top) || top.contains(e)] })()"
-        )
-        assert place[2], f"{selector} is covered"
+        """Click with the mouse in the middle of an element, once it stands still; it must lie there uncovered."""
+        x, y, uncovered = self.run(f"({FIND_STILL})({json.dumps(selector)})")
+        assert uncovered, f"{selector} is covered"
         for kind in ("mousePressed", "mouseReleased"):
-            self._call("Input.dispatchMouseEvent", type=kind, x=place[0], y=place[1], button="left", clickCount=1)
+            self._call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
 
     def type(self, text):
         """Type into what has the focus."""

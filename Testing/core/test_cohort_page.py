@@ -6,6 +6,7 @@ import sys
 import pytest
 from browser import Browser, find_browser
 from cohort_folders import QuickCohort, write_data
+from subject_pages import write_subject_page
 
 from model_core.ratings import Rating, read_ratings, write_rating
 
@@ -107,11 +108,11 @@ def test_every_column_sorts_both_ways_and_what_has_no_value_comes_last(page):
     for at in range(len(COLUMNS)):
         for direction, expected in (("ascending", up), ("descending", down)):
             if at or direction == "descending":  # it comes sorted by the subjects
-                page.click(heading(at))
+                page.run(f"document.querySelector('{heading(at)}').click()")
             assert page.run(f"document.querySelector('{heading(at)}').parentNode.ariaSort") == direction
             if at in expected:
                 assert order(page) == expected[at], (COLUMNS[at], direction)
-        page.click(heading(0))  # equal ones stand as they stood before
+        page.run(f"document.querySelector('{heading(0)}').click()")  # equal ones stand as they stood before
 
 
 @pytest.mark.parametrize("width", [1400, 1000])
@@ -204,3 +205,27 @@ def test_a_page_of_another_folder_has_ratings_of_its_own(page, tmp_path):
     page.open(other.output / "index.html")
     assert shown_rating(page, "sub-01") == ""
     page.requests.clear()
+
+
+def test_the_contours_of_a_subjects_page_lie_over_every_scan_and_can_be_switched_off(page, quick):
+    path = quick.output / "subject.html"
+    write_subject_page(path, uncertainty=True, sentences=["Look."])
+    try:
+        page.open(path)
+        for width in (1400, 700):
+            page.resize(width, 900)
+            apart = page.run(
+                "Math.max(...[...document.querySelectorAll('.views figure')].flatMap(figure => {"
+                "const [a, b] = ['img', 'svg'].map(name => figure.querySelector(name).getBoundingClientRect());"
+                "return ['left', 'right', 'top', 'bottom'].map(side => Math.abs(a[side] - b[side]))}))"
+            )
+            assert apart < 1  # pixel
+            assert page.run("document.documentElement.scrollWidth") == width
+        shown = (
+            "[...document.querySelectorAll('.views svg')].filter(lines => lines.getBoundingClientRect().width).length"
+        )
+        assert page.run(shown) == 9
+        page.click("label[for=contours]")
+        assert page.run(shown) == 0
+    finally:
+        path.unlink()
