@@ -4,7 +4,7 @@
 #   make weights  train the default weights anew, or go on: make weights [WEIGHTS_OPTIONS="--scale 0.02"]
 #   make bench  measure speed and memory beside peers, in an environment of its own; write bench/bench.json and .png
 #   make test   run the whole test suite
-#   make lint   check style
+#   make lint   check style and types
 
 PYTHON ?= python3
 VENV := .venv
@@ -50,6 +50,7 @@ test: $(VENV)/.test $(VENV)/.bench $(VENV)/.browser
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/ty check
 
 clean:
 	rm -rf $(VENV) $(PEERS) demo bench .pytest_cache .ruff_cache .hypothesis *.egg-info

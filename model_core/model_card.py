@@ -119,8 +119,10 @@ def _end_of(tensor: dict[str, Any]) -> int:
 
 def _json_object(text: object) -> dict[str, Any] | None:
     """Return the object that a text or bytes in UTF-8 stand for; None if they stand for none."""
+    if not isinstance(text, str | bytes):
+        return None
     try:
         value = json.loads(text)
-    except (TypeError, ValueError, RecursionError):
+    except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None

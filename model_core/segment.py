@@ -31,6 +31,7 @@ if __package__ in (None, ""):
 import numpy as np
 from tqdm import tqdm
 
+from model_core.confidence.calibration import calibration_of
 from model_core.findings import Finding
 from model_core.inference import Segmenter
 from model_core.inference.accumulator import Progress, Segmentation
@@ -84,6 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     reference = read_labels(options.reference) if options.reference else None
     check_content(options.weights)
     network, card = load_weights(options.weights)
+    calibration = calibration_of(card)
     segmenter = Segmenter(network, window=window_of(options.weights, card, network), device=how.device)
     step = settle_step(card, how)
     told = [*check_one_scan(t1, t2, options.weights, card), *(reference.findings if reference else ())]
@@ -110,8 +112,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     began = time.monotonic()
     segmentation, stages = _segment(segmenter, pair, step)
     seconds = time.monotonic() - began
-    with_probabilities = options.probabilities is not None
-    result = finish(prepared, segmentation, how, name=str(options.output), with_probabilities=with_probabilities)
+    result = finish(
+        prepared,
+        segmentation,
+        how,
+        name=str(options.output),
+        calibration=calibration,
+        with_probabilities=options.probabilities is not None,
+        with_uncertainty=options.uncertainty is not None,
+    )
     rows = _score(result.labels, reference)
     _write(options, base, result, pair.grid.brain)
     volumes, warnings = result.volumes_ml, result.findings
@@ -128,15 +137,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "raw_steps": [step.as_dict() for step in raw.steps] if raw else [],
         "age_months": how.age_months,
         "volumes_ml": volumes,
+        **result.trust.as_dict(),
         "windows": segmentation.windows_done,
         "seconds": round(seconds, 1),
         "tissues": [row.as_dict() for row in rows],
     }
     write_sidecar(options.output, content, warnings)
     if options.report:
-        views = draw_views(pair.t1, pair.t2, segmentation.labels, reference=on_network_grid(drawn, pair))
+        views = draw_views(
+            pair.t1,
+            pair.t2,
+            segmentation.labels,
+            reference=on_network_grid(drawn, pair),
+            uncertainty=segmentation.uncertainty,
+        )
         write_report(options.report, content, raw.steps if raw else (), views, warnings)
-    tell(options, volumes, rows, stages, warnings)
+    tell(options, result, rows, stages)
 
 
 def _text(path: Path | None) -> str | None:
@@ -211,6 +227,8 @@ def _write(options: argparse.Namespace, base: Volume, result: SegmentedScans, br
     write_volume(options.output, values[result.labels.array], base.affine, base)
     if options.save_mask:
         write_volume(options.save_mask, brain, base.affine, base)
+    if options.uncertainty:
+        write_volume(options.uncertainty, result.trust.uncertainty, base.affine, base)
     if result.probabilities is not None:
         options.probabilities.mkdir(exist_ok=True)
         for path, channel in zip(probability_paths(options), result.probabilities, strict=True):

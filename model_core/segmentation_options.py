@@ -138,8 +138,10 @@ class SegmentationOptions:
     @classmethod
     def from_arguments(cls, namespace: argparse.Namespace) -> Self:
         """Take the options from parsed arguments; what these lack keeps its default."""
-        given = {option.name: getattr(namespace, option.name) for option in fields(cls) if option.name in namespace}
-        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in given.items()})
+        named = [option.name for option in fields(cls) if option.name in namespace]
+        given: dict[str, Any] = {name: getattr(namespace, name) for name in named}
+        given |= {name: tuple(value) for name, value in given.items() if isinstance(value, list)}
+        return cls(**given)
 
 
 def flag_of(name: str) -> str:
@@ -152,7 +154,7 @@ def add_arguments(parser: argparse.ArgumentParser, *, leave_out: tuple[str, ...]
     for option in fields(SegmentationOptions):
         if option.name in leave_out:
             continue
-        how = dict(option.metadata) | {"default": option.default}
+        how: dict[str, Any] = dict(option.metadata) | {"default": option.default}
         if option.default is False:
             how["action"] = "store_true"
         parser.add_argument(flag_of(option.name), **how)

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
-import numpy
-import safetensors
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_safetensors
@@ -20,8 +17,9 @@ from model_core.model_card import CARD_KEY, SET_RIGHT, describe_unreadable, read
 from model_core.networks import NETWORKS, SegmentationNetwork, build_network, count_parameters
 from model_core.networks.ensemble import Ensemble
 from model_core.system.files import replace_when_complete
+from model_core.system.provenance import versions_of
 
-LARGEST_WINDOW = 256  # voxels a side; attention over more than that fits no machine
+LARGEST_WINDOW = 256  # voxels per side; attention over more than that fits no machine
 NORMALISATIONS = {
     "window": "per window and modality: mean 0, standard deviation 1, floored at 1/sqrt(voxels)",
     "volume": "per brain and modality: clipped at its .5 and 99.5 percentiles, mean 0, standard deviation 1",
@@ -113,12 +111,7 @@ def _facts(network: SegmentationNetwork, *, half: bool) -> dict[str, Any]:
         "stored_as": "float16" if half else "float32",
         "members": len(network.members) if isinstance(network, Ensemble) else 1,
         "normalisation": NORMALISATIONS[network.input_form.standardised_over],
-        "versions": {
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "numpy": numpy.__version__,
-            "safetensors": safetensors.__version__,
-        },
+        "versions": versions_of(("torch", "numpy", "safetensors")),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 
@@ -135,7 +128,7 @@ def _named_network(path: Path, card: dict[str, Any]) -> SegmentationNetwork:
         raise UserError(
             f"The weights file {path} names {members!r} members; 1 to {LARGEST_ENSEMBLE} were expected; {SET_RIGHT}."
         )
-    if not all(type(count) is int and 1 <= count <= 64 for count in (channels, classes)):  # True is an int, too
+    if not _is_count(channels) or not _is_count(classes):
         raise UserError(
             f"The weights file {path} names {channels!r} input and {classes!r} output channels; whole numbers were "
             f"expected; {SET_RIGHT}."
@@ -143,6 +136,10 @@ def _named_network(path: Path, card: dict[str, Any]) -> SegmentationNetwork:
     with torch.random.fork_rng(devices=[]):  # the first weights are not used, and reading a file draws no numbers
         built = [build_network(name, channels, classes) for _ in range(members)]
     return built[0] if members == 1 else Ensemble(built)
+
+
+def _is_count(value: object) -> TypeGuard[int]:
+    return type(value) is int and 1 <= value <= 64  # True is an int, too
 
 
 def _check_tensors(path: Path, network: SegmentationNetwork, tensors: dict[str, torch.Tensor]) -> None:

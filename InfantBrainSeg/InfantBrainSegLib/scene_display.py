@@ -56,6 +56,10 @@ class ResultDisplay:
         showMaps: whether coarse maps appear in the views while the run goes on.
     """
 
+    _t1: Any  # a node of Slicer's, or None once it is let go of
+    _t2: Any
+    _output: Any
+
     def __init__(self, t1: Any, t2: Any, output: Any, *, showMaps: bool) -> None:
         self._t1, self._t2, self._output, self._shows = t1, t2, output, showMaps
         self._live: Any = None  # the segmentation node that shows the maps so far

@@ -6,7 +6,6 @@ import json
 import os
 import shlex
 import threading
-import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +14,12 @@ from cohort_folders import REPOSITORY, QuickCohort, wait_until, write_data, writ
 from scan_phantoms import grid, scans
 
 from model_core import cohort
-from model_core.cohorts.files import PROGRAM_URL, PROGRAM_VERSION
 from model_core.cohorts.runs import segment_command
 from model_core.cohorts.subjects import CohortSubject
 from model_core.cohorts.tasks import CohortSettings, Task
 from model_core.errors import UserError
 from model_core.networks import build_network
+from model_core.program import PROGRAM_URL, PROGRAM_VERSION
 from model_core.system.command_line import run_command
 from model_core.volumes import read_labels, read_volume, write_volume
 from model_core.weights import save_weights
@@ -67,11 +66,6 @@ def test_the_label_table_says_what_each_value_is(two):
     assert [(row["index"], row["abbreviation"], row["mapping"]) for row in rows] == [
         ("0", "BG", "0"), ("1", "CSF", "3"), ("2", "GM", "1"), ("3", "WM", "2"),
     ]  # fmt: skip
-
-
-def test_the_version_is_that_of_the_package():
-    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text("utf-8"))["project"]
-    assert project["version"] == PROGRAM_VERSION
 
 
 def test_the_home_page_is_that_of_the_extension():
@@ -225,6 +219,16 @@ def test_a_changed_option_weights_mask_or_a_missing_file_run_it_again_and_it_say
     two.forget()
     two.run(*only, *more)
     assert two.audit("begun") == []
+
+
+def test_the_uncertainty_is_written_on_request_with_a_sidecar_and_leaves_with_its_result(two):
+    two.run("participant", "--participant-label", "01", "--uncertainty")
+    path = two.labels("sub-01").with_name("sub-01_space-T1w_desc-uncertainty_probseg.nii.gz")
+    assert path.read_bytes() == b"uncertainty"
+    sidecar = json.loads(path.with_name(path.name.replace(".nii.gz", ".json")).read_text("utf-8"))
+    assert sidecar["Description"].startswith("Entropy")
+    two.run("participant", "--participant-label", "01", "--step", 16)
+    assert not path.exists()
 
 
 def test_probabilities_of_an_earlier_result_do_not_stay_beside_a_new_one(two):

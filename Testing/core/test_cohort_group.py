@@ -51,6 +51,25 @@ def test_a_volume_far_from_the_others_is_an_outlier():
     assert rows[-1].outliers[0] == "CSF 200 ml is far above the median of 100 ml (z +67.1)"
 
 
+def test_a_map_of_which_far_less_is_expected_than_of_the_others_is_an_outlier():
+    rows = complete_rows([100] * 6)
+    for row, middle in zip(rows, (0.80, 0.81, 0.82, 0.83, 0.84, 0.50), strict=True):
+        row.expected = {
+            f"{tissue}_{name}": middle for tissue in ("csf", "gm", "wm") for name in ("low", "middle", "high")
+        }
+    rows[0].expected |= {"wm_middle": 0.999}  # far more is no fault
+    mark_outliers(rows)
+    assert [len(row.outliers) for row in rows] == [0, 0, 0, 0, 0, 3]
+    # The median is .815; distances are .015, .005, .005, .015, .025 and .315, of which the median is .015.
+    expected = "The expected Dice of CSF, 0.50 to 0.50, is far below the median of 0.81 (z -14.2)"
+    assert rows[-1].outliers[0] == expected
+    for row in rows[:2]:  # too few are left that know theirs
+        row.expected, row.outliers = {}, []
+    rows[-1].outliers = []
+    mark_outliers(rows)
+    assert not any(row.outliers for row in rows)
+
+
 def test_few_subjects_or_equal_volumes_have_no_outliers():
     for volumes in ([1, 1, 1, 900], [5, 5, 5, 5, 900]):
         rows = complete_rows(volumes)
@@ -90,6 +109,9 @@ def test_the_json_has_all_subjects_with_their_states_and_explains_the_columns(re
         "sub-01_ses-a": "complete", "sub-02": "complete", "sub-03": "complete", "sub-04": "failed",
         "sub-05": "pending", "sub-06": "incomplete",
     }  # fmt: skip
+    first = report["subjects"][0]
+    assert [first[f"expected_dice_gm_{name}"] for name in ("low", "middle", "high")] == [0.7, 0.8, 0.85]
+    assert first["mean_uncertainty"] == 0.25
     assert report["csf_ml"] == {"Description": "Volume of CSF", "Units": "ml"}
 
 
@@ -122,17 +144,6 @@ def test_a_subject_that_is_rated_bad_is_left_out_of_the_statistics_and_named():
     assert rows[0].z["gm"] == pytest.approx(0.6745 * (99 - 101))
     assert rows[-1].z == {}
     assert rows[-1].outliers == []
-
-
-def test_an_expected_dice_far_below_the_others_is_an_outlier_and_one_far_above_is_not():
-    # The middles are .80, .81, .82, .83, .99 and .5; the median is .815, and that of the distances .015.
-    rows = complete_rows([1] * 6)
-    for row, middle in zip(rows, (0.80, 0.81, 0.82, 0.83, 0.99, 0.5), strict=True):
-        row.expected_dice = {"gm": (middle - 0.01, middle + 0.01)}
-    mark_outliers(rows)
-    (phrase,) = rows[5].outliers
-    assert phrase == "Gray matter's expected Dice of 0.50 is far below the median of 0.81 (z -14.2)"
-    assert rows[4].outliers == []
 
 
 def rated(quick, *lines):
@@ -175,15 +186,16 @@ def test_a_table_of_ratings_that_is_none_does_not_stop_the_report(tmp_path):
 def test_the_table_has_the_expected_dice_of_each_tissue_where_it_is_told(tmp_path):
     quick = QuickCohort(tmp_path, "sub-01", "sub-02", "sub-03")
     quick.run("participant")
-    told = {"csf": [0.9, 0.95], "gm": [0.8, 0.9], "wm": [0.7, 0.85]}
-    for name, expected in (("sub-01", told), ("sub-02", {"csf": [0.9], "gm": "high", "wm": [0.9, 0.1]})):
+    tissues = ("csf", "gm", "wm")
+    told = {tissue: {"low": 0.8, "middle": 0.85, "high": 0.9} for tissue in tissues}
+    for name, expected in (("sub-01", told), ("sub-02", {"csf": [0.9, 0.95], "gm": "high"}), ("sub-03", {})):
         path = quick.output / f"{name}/anat/{name}_space-T1w_dseg.json"
         path.write_text(json.dumps(quick.sidecar(name) | {"expected_dice": expected}))
     quick.run("group")
     with open(quick.output / "group.tsv", encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file, delimiter="\t"))
-    columns = [f"expected_dice_{tissue}_{end}" for tissue in ("csf", "gm", "wm") for end in ("low", "high")]
-    assert [rows[0][name] for name in columns] == ["0.9", "0.95", "0.8", "0.9", "0.7", "0.85"]
+    columns = [f"expected_dice_{tissue}_{end}" for tissue in tissues for end in ("low", "middle", "high")]
+    assert [rows[0][name] for name in columns] == ["0.8", "0.85", "0.9"] * 3
     for row in rows[1:]:  # told wrongly, and not at all
         assert {row[name] for name in columns} == {"n/a"}
     assert set(columns) <= set(json.loads((quick.output / "group.json").read_text("utf-8")))

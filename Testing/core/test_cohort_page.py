@@ -18,7 +18,8 @@ NAMES = ("sub-01", "sub-02_ses-06mo", "sub-03", "sub-10", "sub-11")
 GRAY = (420.0, 380.0, 510.0, 470.0, 450.0)
 AGES = (6.5, 7.0, None, 5.0, 8.0)
 SENTENCES = ["T1 is <dark>; expected it brighter; look at it.", "The volumes are small; expected more; look at it."]
-COLUMNS = ["Subject", "Age", "CSF", "GM", "WM", "Total", *["CSF", "GM", "WM"] * 3, "To look at", "Rating"]
+TISSUES = ["CSF", "GM", "WM"]
+COLUMNS = ["Subject", "Age", "CSF", "GM", "WM", "Total", *TISSUES, "Unsure", *TISSUES * 2, "To look at", "Rating"]
 
 
 @pytest.fixture(scope="module")
@@ -34,10 +35,13 @@ def quick(tmp_path_factory):
         path = quick.labels(name)
         sidecar = quick.sidecar(name)
         sidecar["volumes_ml"] = {"csf": 120.0 + at, "gm": gray, "wm": 240.0}
-        if name != "sub-03":
-            sidecar["expected_dice"] = {key: [0.95 - at / 20, 0.97] for key in ("csf", "gm", "wm")}
-            sidecar["tissues"] = [{"tissue": key, "dice": 0.9, "asd_mm": "inf"} for key in ("csf", "gm", "wm")]
+        best = 0.96 - at / 20
+        tissues = ("csf", "gm", "wm")
+        sidecar["expected_dice"] = {key: {"low": best - 0.1, "middle": best, "high": 0.97} for key in tissues}
+        sidecar["mean_uncertainty"] = 0.1 + at / 100
+        sidecar["tissues"] = [{"tissue": key, "dice": 0.9, "asd_mm": "inf"} for key in tissues]
         if name == "sub-03":
+            sidecar |= {"expected_dice": {}, "tissues": []}
             sidecar["warnings"] = [{"code": "odd", "sentence": sentence} for sentence in SENTENCES]
         path.with_name(path.name.replace(".nii.gz", ".json")).write_text(json.dumps(sidecar))
     write_rating(quick.output, "sub-11", "", "bad", "motion")
@@ -93,8 +97,9 @@ def test_every_column_sorts_both_ways_and_what_has_no_value_comes_last(page):
         2: first,
         3: ["sub-02_ses-06mo", "sub-01", "sub-11", "sub-10", "sub-03"],
         7: ["sub-11", "sub-10", "sub-02_ses-06mo", "sub-01", "sub-03"],
-        15: [*[name for name in first if name != "sub-03"], "sub-03"],
-        16: ["sub-11", *first[:4]],
+        9: first,
+        16: [*[name for name in first if name != "sub-03"], "sub-03"],
+        17: ["sub-11", *first[:4]],
     }
     down = {
         0: first[::-1],
@@ -102,8 +107,9 @@ def test_every_column_sorts_both_ways_and_what_has_no_value_comes_last(page):
         2: first[::-1],
         3: ["sub-03", "sub-10", "sub-11", "sub-01", "sub-02_ses-06mo"],
         7: ["sub-01", "sub-02_ses-06mo", "sub-10", "sub-11", "sub-03"],
-        15: ["sub-03", *[name for name in first if name != "sub-03"]],
-        16: ["sub-11", *first[:4]],  # nobody rated the others
+        9: first[::-1],
+        16: ["sub-03", *[name for name in first if name != "sub-03"]],
+        17: ["sub-11", *first[:4]],  # nobody rated the others
     }
     for at in range(len(COLUMNS)):
         for direction, expected in (("ascending", up), ("descending", down)):

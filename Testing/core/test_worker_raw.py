@@ -186,7 +186,7 @@ def test_a_stop_ends_the_extraction_with_its_children_at_once(
 
     def stop():
         wait_for(lambda: child.exists() and child.read_text().strip())
-        request.stop.wish(keep=True)
+        request.stop.ask(keep=True)
 
     threading.Thread(target=stop, daemon=True).start()
     with pytest.raises(Stopped):

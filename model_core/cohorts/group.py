@@ -9,10 +9,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from model_core.cohorts.files import PROGRAM_VERSION
 from model_core.cohorts.page import write_cohort_sections, write_page
 from model_core.cohorts.rows import (
     COMPLETE,
+    EXPECTED,
     FEWEST_FOR_OUTLIERS,
     OUTLIER_Z,
     Row,
@@ -22,6 +22,7 @@ from model_core.cohorts.rows import (
 from model_core.cohorts.subjects import Cohort
 from model_core.errors import UserError
 from model_core.metric_table import SCORES
+from model_core.program import PROGRAM_VERSION
 from model_core.ratings import LEVELS, RATINGS_FILE, Rating, read_ratings
 from model_core.system.text_files import write_json, write_text
 from model_core.tissues import TISSUES
@@ -98,14 +99,16 @@ def _columns(complete: Sequence[Row]) -> dict[str, dict[str, Any]]:
     columns["total_ml"] = {"Description": "CSF, gray and white matter together", "Units": "ml"}
     for key in (*(tissue.key for tissue in TISSUES), "total"):
         columns[f"{key}_z"] = {"Description": f"Modified z score of {key}_ml among the subjects"}
-    for tissue in TISSUES if any(row.expected_dice for row in complete) else ():
-        for end, word in (("low", "Lowest"), ("high", "Highest")):
-            said = f"{word} Dice of {tissue.name} to expect, estimated without a reference"
-            columns[f"expected_dice_{tissue.key}_{end}"] = {"Description": said}
+    with_expected = any(row.expected for row in complete)
     for metric in SCORES if any(row.scores for row in complete) else ():
         for tissue in TISSUES:
             units = {"Units": metric.unit} if metric.unit else {}
             columns[f"{metric.key}_{tissue.key}"] = {"Description": f"{metric.title} of {tissue.name}", **units}
+    for key in (f"{tissue.key}_{name}" for tissue in TISSUES for name in EXPECTED) if with_expected else ():
+        description = f"Dice expected without a reference, {key.replace('_', ', ')} of its range"
+        columns[f"expected_dice_{key}"] = {"Description": description}
+    if with_expected:
+        columns["mean_uncertainty"] = {"Description": "Mean entropy over the brain, 0 sure to 1 no idea"}
     rule = f"modified z score beyond {OUTLIER_Z}, from {FEWEST_FOR_OUTLIERS} subjects on"
     columns["outliers"] = {"Description": f"Number of values far from the others': {rule}"}
     columns["warnings"] = {"Description": "Number of warnings of the checks at segmentation"}
@@ -121,9 +124,9 @@ def _values(row: Row, columns: Sequence[str] | dict[str, Any]) -> list[Any]:
         "age_months": row.age_months,
         **{f"{key}_ml": round(value, 3) for key, value in row.volumes.items()},
         **{f"{key}_z": round(value, 2) for key, value in row.z.items()},
-        **{f"expected_dice_{key}_low": low for key, (low, _) in row.expected_dice.items()},
-        **{f"expected_dice_{key}_high": high for key, (_, high) in row.expected_dice.items()},
         **row.scores,
+        **{f"expected_dice_{key}": value for key, value in row.expected.items()},
+        "mean_uncertainty": row.uncertainty,
         "outliers": len(row.outliers),
         "warnings": len(row.warnings),
         "rating": row.rating or None,

@@ -10,11 +10,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from model_core.cohorts.files import LOGS_FOLDER, PROGRAM_VERSION, ResultFiles
+from model_core.cohorts.files import LOGS_FOLDER, ResultFiles
 from model_core.cohorts.page_table import columns_of, groups_of
 from model_core.cohorts.plot import BOTTOM, HEIGHT, LEFT, RIGHT, WIDTH, Panel, plan_plot
 from model_core.cohorts.rows import COMPLETE, FAILED, INCOMPLETE, OUTLIER_Z, PENDING, Row
-from model_core.cohorts.subjects import PROGRAM_NAME
+from model_core.program import PROGRAM_NAME, PROGRAM_VERSION
 from model_core.ratings import COLUMNS, LEVELS, RATINGS_FILE, Rating
 from model_core.reports.pages import fill_place, render
 from model_core.system.locks import LockedError, locked
@@ -58,7 +58,7 @@ def write_page(
         complete=complete,
         columns=columns,
         groups=groups_of(columns),
-        has_expected_dice=any(row.expected_dice for row in complete),
+        has_expected_dice=any(row.expected for row in complete),
         outlier_z=OUTLIER_Z,
         levels=LEVELS,
         told=_told(output, ratings),

@@ -56,10 +56,13 @@ def columns_of(rows: Sequence[Row]) -> list[Column]:
     names = {tissue.key: (tissue.key.upper(), tissue.name) for tissue in TISSUES}
     for key, (title, name) in (names | {"total": ("Total", "CSF, gray and white matter together")}).items():
         columns.append(Column("Volume (ml)", title, f"Volume of {name} in ml", partial(_volume, key)))
-    for tissue in TISSUES if any(row.expected_dice for row in rows) else ():
-        said = f"Dice of {tissue.name} to expect, estimated without a reference; sorted by the lowest"
+    for tissue in TISSUES if any(row.expected for row in rows) else ():
+        said = f"Dice of {tissue.name} to expect, estimated without a reference"
         range_of = partial(_range, tissue.key)
         columns.append(Column("Expected Dice", tissue.key.upper(), said, range_of))
+    if any(row.uncertainty is not None for row in rows):
+        said = "Mean uncertainty over the brain: 0 sure, 1 no idea"
+        columns.append(Column("", "Unsure", said, lambda row: _cell(row.uncertainty, 2)))
     for metric in (METRIC[key] for key in SHOWN_SCORES) if any(row.scores for row in rows) else ():
         for tissue in TISSUES:
             said = f"{metric.title} of {tissue.name} with the reference"
@@ -82,12 +85,11 @@ def _score(name: str, digits: int, row: Row) -> Cell:
 
 
 def _range(key: str, row: Row) -> Cell:
-    """A range of the Dice as ``.82–.90``."""
-    ends = row.expected_dice.get(key)
-    if ends is None:
+    """A range of the Dice as ``.82–.90``, in the order of its middle."""
+    if not row.expected:
         return Cell(UNDEFINED, "")
-    low, high = (f"{end:.2f}".removeprefix("0") for end in ends)
-    return Cell(f"{low}–{high}", f"{ends[0]:.6g}")
+    low, high = (f"{row.expected[f'{key}_{end}']:.2f}".removeprefix("0") for end in ("low", "high"))
+    return Cell(f"{low}–{high}", f"{row.expected[f'{key}_middle']:.6g}")
 
 
 def _cell(value: float | None, digits: int, *, is_outlier: bool = False) -> Cell:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, TypeGuard
 
 from model_core.cohorts.files import ResultFiles
 from model_core.cohorts.subjects import Cohort, CohortSubject, describe_inputs
@@ -19,6 +19,7 @@ from model_core.tissues import TISSUES
 # Iglewicz and Hoaglin, How to Detect and Handle Outliers (1993): modified z scores beyond 3.5.
 OUTLIER_Z, NORMAL_MAD = 3.5, 0.6745
 FEWEST_FOR_OUTLIERS = 5  # with fewer, the median deviation says next to nothing
+EXPECTED = ("low", "middle", "high")  # of the range of an expected Dice
 COMPLETE, FAILED, INCOMPLETE, PENDING = "complete", "failed", "incomplete", "pending"
 
 
@@ -33,11 +34,11 @@ class Row:
         sentence: why it is not complete.
         volumes: tissue's key, and ``total`` -> ml.
         scores: ``dice_csf`` and so on -> value; infinite and undefined values as they are.
-        expected_dice: tissue's key -> lowest and highest Dice to expect, estimated without a reference; no more tissues
-            than are told.
         z: like ``volumes`` -> modified z score, where there are enough subjects.
-        outliers: phrases on volumes far from the others', and on an expected Dice far below.
+        outliers: phrases on volumes far from the others', and on an expected Dice far below theirs.
         warnings: sentences of the checks at segmentation.
+        expected: ``csf_low``, ``csf_middle``, ``csf_high`` and so on -> expected Dice; empty where weights know none.
+        uncertainty: mean over the brain, 0 to 1.
         inputs: what the result is made from, and what was left aside.
         settings: what may differ between subjects and should not.
         picture, report: paths relative to the output, empty where there is none.
@@ -51,10 +52,11 @@ class Row:
     age_months: float | None = None
     volumes: dict[str, float] = field(default_factory=dict)
     scores: dict[str, float] = field(default_factory=dict)
-    expected_dice: dict[str, tuple[float, float]] = field(default_factory=dict)
     z: dict[str, float] = field(default_factory=dict)
     outliers: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    expected: dict[str, float] = field(default_factory=dict)
+    uncertainty: float | None = None
     inputs: str = ""
     settings: str = ""
     seconds: float | None = None
@@ -105,7 +107,8 @@ def _row(files: ResultFiles) -> Row:
         row.volumes = {tissue.key: float(volumes[tissue.key]) for tissue in TISSUES}
         row.volumes["total"] = sum(row.volumes.values())
         row.scores = _scores(sidecar.get("tissues"))
-        row.expected_dice = _ranges(sidecar.get("expected_dice"))
+        row.expected = _expected(sidecar.get("expected_dice"))
+        row.uncertainty = sidecar.get("mean_uncertainty") if _is_number(sidecar.get("mean_uncertainty")) else None
         row.warnings = [str(entry.get("sentence")) for entry in _objects(sidecar.get("warnings"))]
         row.settings = _settings(sidecar)
         row.seconds = sidecar.get("seconds") if _is_number(sidecar.get("seconds")) else None
@@ -126,15 +129,16 @@ def _scores(tissues: object) -> dict[str, float]:
     return scores
 
 
-def _ranges(expected: object) -> dict[str, tuple[float, float]]:
-    """Lowest and highest Dice to expect of each tissue; whatever is no such range is left out."""
-    told = expected if isinstance(expected, dict) else {}
-    found = {tissue.key: told.get(tissue.key) for tissue in TISSUES}
-    return {
-        key: (float(ends[0]), float(ends[1]))
-        for key, ends in found.items()
-        if isinstance(ends, list) and len(ends) == 2 and all(map(_is_number, ends)) and 0 <= ends[0] <= ends[1] <= 1
+def _expected(tissues: object) -> dict[str, float]:
+    """The expected Dice of all tissues; nothing where it is not complete."""
+    known = {
+        f"{tissue.key}_{name}": tissues[tissue.key].get(name)
+        for tissue in TISSUES
+        for name in EXPECTED
+        if isinstance(tissues, dict) and isinstance(tissues.get(tissue.key), dict)
     }
+    whole = len(known) == len(TISSUES) * len(EXPECTED) and all(map(_is_number, known.values()))
+    return {name: float(value) for name, value in known.items()} if whole else {}
 
 
 def _settings(sidecar: dict[str, Any]) -> str:
@@ -148,38 +152,43 @@ def _settings(sidecar: dict[str, Any]) -> str:
 
 
 def mark_outliers(rows: Sequence[Row]) -> None:
-    """Give the rows that count modified z scores of their volumes, and phrases on what is far out.
-
-    An expected Dice is far out only below the others: no result is too good.
-    """
+    """Give the rows that count modified z scores of their volumes, and phrases on what is far out."""
     counted = [row for row in rows if row.counts]
+    if len(counted) < FEWEST_FOR_OUTLIERS:
+        return
     names = {tissue.key: tissue.name for tissue in TISSUES} | {"total": "CSF + GM + WM"}
     for key, name in names.items():
-        for row, z, middle in _scored(counted, lambda row, key=key: row.volumes[key]):
+        middle, scores = _modified_z([row.volumes[key] for row in counted])
+        for row, z in zip(counted, scores, strict=False):
             row.z[key] = z
             if abs(z) > OUTLIER_Z:
                 side = "above" if z > 0 else "below"
                 found = f"{name} {row.volumes[key]:.0f} ml"
                 row.outliers.append(f"{found} is far {side} the median of {middle:.0f} ml (z {z:+.1f})")
+    _mark_doubtful([row for row in counted if row.expected])
+
+
+def _mark_doubtful(rows: Sequence[Row]) -> None:
+    """Give phrases on maps of which far less is expected than of the others; far more is no fault."""
+    if len(rows) < FEWEST_FOR_OUTLIERS:
+        return
     for tissue in TISSUES:
-        told = [row for row in counted if tissue.key in row.expected_dice]
-        for row, z, middle in _scored(told, lambda row, key=tissue.key: sum(row.expected_dice[key]) / 2):
+        middle, scores = _modified_z([row.expected[f"{tissue.key}_middle"] for row in rows])
+        for row, z in zip(rows, scores, strict=False):
             if z < -OUTLIER_Z:
-                found = f"{tissue.name}'s expected Dice of {sum(row.expected_dice[tissue.key]) / 2:.2f}"
+                low, high = row.expected[f"{tissue.key}_low"], row.expected[f"{tissue.key}_high"]
+                found = f"The expected Dice of {tissue.name}, {low:.2f} to {high:.2f},"
                 row.outliers.append(f"{found} is far below the median of {middle:.2f} (z {z:+.1f})")
 
 
-def _scored(rows: Sequence[Row], value_of: Callable[[Row], float]) -> Iterator[tuple[Row, float, float]]:
-    """Each row with its modified z score and the median; none where they are few or half of them are equal."""
-    values = [value_of(row) for row in rows]
-    middle = median(values) if values else 0.0
-    spread = median(abs(value - middle) for value in values) if values else 0.0
-    if len(rows) >= FEWEST_FOR_OUTLIERS and spread:
-        for row, value in zip(rows, values, strict=True):
-            yield row, NORMAL_MAD * (value - middle) / spread, middle
+def _modified_z(values: Sequence[float]) -> tuple[float, list[float]]:
+    """The median, and how far each value lies from it in robust standard deviations; nothing where they are equal."""
+    middle = median(values)
+    spread = median(abs(value - middle) for value in values)
+    return middle, [NORMAL_MAD * (value - middle) / spread for value in values] if spread else []
 
 
-def _is_number(value: object) -> bool:
+def _is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 

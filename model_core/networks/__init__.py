@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
+from model_core.networks.attention import DropsAttention
 from model_core.networks.blocks import OutputHead, SegmentationNetwork
 from model_core.networks.cc_3d_fcn import CC3DFCN
 from model_core.networks.dual_aggregation import DualAggregation
@@ -87,7 +88,7 @@ def set_dropout(network: nn.Module, *, attention: float | None = None, output: f
         if rate is not None and not 0 <= rate < 1:
             raise ValueError(f"the {name} dropout rate is {rate}; it lies from 0 to below 1")
     for module in network.modules():
-        if attention is not None and hasattr(module, "attention_dropout"):
+        if attention is not None and isinstance(module, DropsAttention):
             module.attention_dropout = attention
         if output is not None and isinstance(module, OutputHead):
             module.dropout.p = output

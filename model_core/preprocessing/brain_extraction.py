@@ -29,7 +29,7 @@ VOLUME_RANGE_ML = (400.0, 2000.0)  # of a brain with its CSF: from a newborn's t
 SMALLEST_PIECE = 0.95  # of the mask that must hang together
 STDERR_CHARACTERS = 300  # of a tool's last words, in the error sentence
 SECONDS_TO_END = 1.0  # for a tool that is asked to stop; who waits for its end may have no more than two
-SECONDS_BETWEEN_LOOKS = 0.1  # for a wish to stop while a tool runs
+SECONDS_BETWEEN_LOOKS = 0.1  # for a request to stop while a tool runs
 
 WITHOUT_MODEL = "nipreps-synthstrip"  # installed by pip, it has to be told where its weights are
 MODEL_VARIABLE, MODEL_FILE = "SYNTHSTRIP_MODEL", "synthstrip.1.pt"  # of the standard model: the infants' leaves CSF out
@@ -194,7 +194,7 @@ def _run(tool: Tool, gpu: bool, folder: Path, on_wait: Callable[[], None]) -> No
     """Run a tool to its end; its children end with it when this one is interrupted."""
     with open(folder / "stderr.txt", "w+b") as errors:
         try:
-            command = tool.command(tool.program, gpu)
+            command = tool.command(tool.program or tool.programs[0], gpu)
             on_wait()  # to ask a tool for its version may have taken seconds
             process = subprocess.Popen(
                 command,

@@ -185,7 +185,7 @@ class _Chain:
 
     def _keep(self, name: str, folder: Path) -> None:
         folder.mkdir(exist_ok=True)
-        volumes = [self.mask] if name == EXTRACTION else [self.t1, self.t2]
+        volumes = [self.mask] if name == EXTRACTION and self.mask else [self.t1, self.t2]
         for path, volume in zip(intermediate_paths(folder, name), volumes, strict=True):
             kept = to_canonical(volume) if name == ORIENTATION else volume
             affine, given = self.to_given @ kept.affine, self._given[path.name.rpartition("-")[2].partition(".")[0]]
@@ -217,6 +217,8 @@ class _Chain:
         if tool is not None:
             options = self._options
             self.mask = extract_brain(self.t1, tool, gpu=options.gpu, scratch=options.scratch, on_wait=on_wait)
+        if self.mask is None:
+            raise ValueError("neither a mask nor a tool was given; expected one")
         return {"brain_ml": round(float(self.mask.array.sum()) * float(np.prod(self.mask.spacing)) / 1000, 1)}
 
 

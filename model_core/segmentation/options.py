@@ -53,6 +53,12 @@ def parse(arguments: Sequence[str] | None, documentation: str) -> argparse.Names
         metavar="MASK",
         help="also write the brain that was segmented, 0 and 1, on T1's own grid",
     )
+    add(
+        "--uncertainty",
+        type=Path,
+        metavar="MAP",
+        help="also write how unsure each voxel's label is, 0 to 1 (entropy of its probabilities), on T1's own grid",
+    )
     add("--picture", type=Path, metavar="PNG", help="also draw slices of the scans, the labels and the reference")
     add("--reference", type=Path, help="label map taken as true: print scores against it")
     add("--scores", type=Path, metavar="JSON", help="also write volumes, scores and times")

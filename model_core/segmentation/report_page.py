@@ -58,7 +58,7 @@ def write_report(
         contour_colors=CONTOUR_COLORS,
         sentences=SENTENCES,
         table=_table(content),
-        has_expected_dice="expected_dice" in content,
+        has_expected_dice=bool(content.get("expected_dice")),
         place=empty_place(),
         steps=[_step(step) for step in steps],
         sources=[f"{name.upper()}: {source}" for name, source in sources.items()],
@@ -81,7 +81,7 @@ def _table(content: dict[str, Any]) -> dict[str, list[Any]]:
     for tissue in TISSUES:
         row = [tissue.name, f"{content['volumes_ml'][tissue.key]:.1f}"]
         if expected:
-            row.append("–".join(f"{end:.2f}" for end in expected[tissue.key]) if tissue.key in expected else "n/a")
+            row.append("–".join(f"{expected[tissue.key][end]:.2f}" for end in ("low", "high")))
         row += [_number(scores[tissue.key][metric.key], metric.short_digits) for metric in SCORES] if scores else []
         rows.append(row)
     return {"headings": headings, "rows": rows}

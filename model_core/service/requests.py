@@ -10,11 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import nibabel
 import numpy as np
-import safetensors
-import scipy
-import SimpleITK as sitk
 import torch
 
 from model_core.errors import UserError
@@ -23,7 +19,7 @@ from model_core.metrics.disagreements import deepest_place, disagreement_map
 from model_core.model_card import DEFAULT_WEIGHTS
 from model_core.segmentation.comparison import compare
 from model_core.service.channel import Channel, ExchangeFolder
-from model_core.service.messages import Request, Score
+from model_core.service.messages import Request, Score, Segment
 from model_core.service.segmentation import LoadedNetwork, SegmentationRun
 from model_core.system.devices import (
     Device,
@@ -33,6 +29,7 @@ from model_core.system.devices import (
     is_out_of_memory,
     list_devices,
 )
+from model_core.system.provenance import versions_of
 from model_core.tissues import TISSUES, Tissue
 from model_core.volumes import Volume, read_labels, write_volume
 from model_core.volumes.faults import check_content
@@ -58,13 +55,9 @@ class Tasks:
 
     def describe(self) -> dict[str, Any]:
         """What a panel wants to know of this machine: versions, devices, and why a GPU lies idle if one does."""
-        libraries = (torch, np, scipy, nibabel, sitk, safetensors)
         return {
             "host": platform.node(),
-            "versions": {
-                "python": platform.python_version(),
-                **{library.__name__: str(library.__version__) for library in libraries},
-            },
+            "versions": versions_of(("torch", "numpy", "scipy", "nibabel", "SimpleITK", "safetensors")),
             "devices": [asdict(device) for device in self.devices],
             "default_device": best_device(self.devices).name,
             "note": explain_unused_gpu(self.devices),
@@ -80,11 +73,12 @@ class Tasks:
             UserError: the input or the machine is at fault.
             Stopped: the user wants no result, or there is none yet.
         """
-        batch_size = request.content.batch_size
+        wanted = request.content_as(Segment)
+        batch_size = wanted.batch_size
         for is_last_try in (False, True):
             run = SegmentationRun(request, folder, self._channel, self._preparing, batch_size)
             try:
-                device = self._device_named(request.content.device)
+                device = self._device_named(wanted.device)
                 return run.carry_out(device, self._network_for)
             except Exception as error:
                 if is_last_try or not lacks_memory(error):
@@ -97,7 +91,7 @@ class Tasks:
 
     def score(self, request: Request, folder: ExchangeFolder) -> dict[str, Any]:
         """Score a label map against a reference; returns and raises as `segment`."""
-        wanted: Score = request.content
+        wanted = request.content_as(Score)
         labels = read_labels(folder.find("prediction", wanted.prediction))
         reference = read_labels(folder.find("reference", wanted.reference))
         compared = compare(labels, reference)
@@ -184,7 +178,7 @@ def lacks_memory(error: BaseException) -> bool:
 
 
 def _score_one(labels: np.ndarray, reference: Volume, tissue: Tissue) -> TissueScore:
-    """The row of one tissue alone, so that a wish to stop is noticed between them."""
+    """The row of one tissue alone, so that a request to stop is noticed between them."""
     maps = (np.where(array == tissue.label, array, 0) for array in (labels, reference.array))
     return score_tissues(*maps, reference.spacing)[TISSUES.index(tissue)]
 

@@ -44,7 +44,7 @@ def acquire(painted: torch.Tensor, draw: Draw, modality: int) -> torch.Tensor:
     voxel = draw.numbers.uniform(*RESOLUTION_MM[modality], size=3)
     image = blur(painted[None], tuple(voxel / FWHM_PER_SIGMA))[0]
     if draw.happens(MOTION):
-        image = _move(image, draw)
+        image = move(image, draw, LARGEST_MOTION_MM, LARGEST_MOTION_DEGREES)
     scanned = [int(np.ceil(n / max(size, 1.0))) for n, size in zip(image.shape, voxel, strict=True)]
     image = F.interpolate(image[None, None], size=scanned, mode="trilinear", align_corners=True)[0, 0]
     image = image * torch.exp(draw.uniform(BIAS) * draw.smooth_field(image.shape, BIAS_SPACING)[0])
@@ -53,9 +53,16 @@ def acquire(painted: torch.Tensor, draw: Draw, modality: int) -> torch.Tensor:
     return F.interpolate(image[None, None], size=painted.shape, mode="trilinear", align_corners=True)[0, 0]
 
 
-def _move(image: torch.Tensor, draw: Draw) -> torch.Tensor:
-    """Fill a part of the scan's frequencies from a head that has moved meanwhile: ghosts and blur along one axis."""
-    moved = turn(image, draw, LARGEST_MOTION_MM, LARGEST_MOTION_DEGREES)
+def move(image: torch.Tensor, draw: Draw, largest_mm: float, largest_degrees: float) -> torch.Tensor:
+    """Fill a part of the scan's frequencies from a head that has moved meanwhile: ghosts and blur along one axis.
+
+    Args:
+        image: (D, H, W) float32.
+        draw: the pair's random numbers.
+        largest_mm: shift along each axis, at most.
+        largest_degrees: turn about each axis, at most.
+    """
+    moved = turn(image, draw, largest_mm, largest_degrees)
     axis = int(draw.numbers.integers(3))
     spectra = [torch.fft.fft(head, dim=axis) for head in (image, moved)]
     lines = image.shape[axis]
