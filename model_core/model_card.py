@@ -12,6 +12,7 @@ from model_core.windows import WHOLE_BRAIN
 
 CARD_KEY = "infantbrainseg_card"
 DEFAULT_WEIGHTS = Path(__file__).resolve().parents[1] / "Resources" / "weights" / "fast_unet.safetensors"
+EXTRACTION_WEIGHTS = DEFAULT_WEIGHTS.with_name("brain_extraction.safetensors")
 DEFAULT_WINDOW = 32
 PUBLISHED_STEP = 8
 SET_RIGHT = "use weights saved by train.py, or the default weights under Resources"  # ends of error sentences

@@ -10,10 +10,9 @@ Examples::
     python model_core/segment.py --raw --t1 T1w.nii.gz --t2 T2w.nii.gz --output segmentation.nii.gz --report report.html
 
 The scans are skull-stripped (0 outside the brain) or come with --mask. With --raw they are as converted from DICOM:
-the bias is corrected, T2 aligned, and the brain extracted by SynthStrip or HD-BET if one is installed. The label map
-lies on T1's own grid, voxel by voxel: 0 background, 1 CSF, 2 gray matter, 3 white matter. Beside it a .json file says
-how it was made and holds the warnings of the checks, which are also printed. Files: NIfTI, Analyze, NRRD, MetaImage,
-by their suffix.
+the bias is corrected, T2 aligned, and the brain found. The label map lies on T1's own grid, voxel by voxel: 0
+background, 1 CSF, 2 gray matter, 3 white matter. Beside it a .json file says how it was made and holds the warnings of
+the checks, which are also printed. Files: NIfTI, Analyze, NRRD, MetaImage, by their suffix.
 """
 
 from __future__ import annotations
@@ -227,7 +226,7 @@ def _write(options: argparse.Namespace, base: Volume, result: SegmentedScans, br
     write_volume(options.output, values[result.labels.array], base.affine, base)
     if options.save_mask:
         write_volume(options.save_mask, brain, base.affine, base)
-    if options.uncertainty:
+    if result.trust.uncertainty is not None:
         write_volume(options.uncertainty, result.trust.uncertainty, base.affine, base)
     if result.probabilities is not None:
         options.probabilities.mkdir(exist_ok=True)

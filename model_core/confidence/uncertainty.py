@@ -103,6 +103,6 @@ def uncertain_places(
         sizes = np.bincount(regions.ravel())
         largest = 1 + int(sizes[1:].argmax())
         centre = np.where(regions == largest, around, -1).argmax()
-        voxel = tuple(int(index) for index in np.unravel_index(centre, around.shape))
-        places[tissue.key] = UncertainPlace(voxel, int(sizes[largest]))
+        i, j, k = (int(index) for index in np.unravel_index(centre, around.shape))
+        places[tissue.key] = UncertainPlace((i, j, k), int(sizes[largest]))
     return places

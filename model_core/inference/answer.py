@@ -35,10 +35,12 @@ class Answer:
 
 def answer_of(looks: Iterable[Tensor]) -> Answer:
     """Average the probabilities (N, 4, D, H, W) of looks, of which no more than one need be held beside the sum."""
-    total, labels = None, []
-    for probabilities in looks:
+    each = iter(looks)
+    total = next(each)
+    labels = [labels_of(total, dim=1)]
+    for probabilities in each:
         labels.append(labels_of(probabilities, dim=1))
-        total = probabilities if total is None else total.add_(probabilities)
+        total = total.add_(probabilities)
     if len(labels) > 1:
         return Answer(total.div_(len(labels)), torch.stack(labels))
     return Answer(total, labels[0][None][:0])

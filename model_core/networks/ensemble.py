@@ -20,9 +20,10 @@ class MeanOfLooks(nn.Module):
 
     def forward(self, x: Tensor, *place: Tensor) -> Tensor:
         """As a network's ``forward``: logits (N, num_classes, D, H, W)."""
-        total, count = None, 0
-        for probabilities in self.looks(x, *place):
-            total, count = probabilities if total is None else total + probabilities, count + 1
+        each = self.looks(x, *place)
+        total, count = next(each), 1
+        for probabilities in each:
+            total, count = total + probabilities, count + 1
         return (total / count).clamp_min(torch.finfo(torch.float32).tiny).log()
 
 

@@ -213,5 +213,11 @@ def segment_scans(
     prepared = prepare_scans(t1, t2, mask, options, told=told)
     pair = prepared.pair
     segmentation = segmenter.segment(pair.t1, pair.t2, step=step, mask=pair.mask, on_progress=on_progress)
-    wanted = {"with_probabilities": with_probabilities, "with_uncertainty": with_uncertainty}
-    return finish(prepared, segmentation, options, calibration=calibration, **wanted)
+    return finish(
+        prepared,
+        segmentation,
+        options,
+        calibration=calibration,
+        with_probabilities=with_probabilities,
+        with_uncertainty=with_uncertainty,
+    )

@@ -68,11 +68,14 @@ def trust_of(
     if not with_map:
         return Trust(expected, mean, None, {}, findings)
     places = uncertain_places(uncertainty, segmentation.probabilities, inside)
-    places_mm = {
-        key: tuple(float(value) for value in (pair.affine @ [*place.voxel, 1])[:3]) for key, place in places.items()
-    }
+    places_mm = {key: _in_mm(pair, place.voxel) for key, place in places.items()}
     native = np.where(pair.grid.brain, pair.grid.to_native(uncertainty, order=1), np.float32(0))
     return Trust(expected, mean, native, places_mm, findings)
+
+
+def _in_mm(pair: PreparedPair, voxel: tuple[int, int, int]) -> tuple[float, float, float]:
+    x, y, z = (float(value) for value in (pair.affine @ [*voxel, 1])[:3])
+    return x, y, z
 
 
 def describe_range(dice: Range) -> str:

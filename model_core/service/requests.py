@@ -17,6 +17,7 @@ from model_core.errors import UserError
 from model_core.metrics import TissueScore, score_tissues
 from model_core.metrics.disagreements import deepest_place, disagreement_map
 from model_core.model_card import DEFAULT_WEIGHTS
+from model_core.preprocessing.brain_extraction import EXTRACTORS
 from model_core.segmentation.comparison import compare
 from model_core.service.channel import Channel, ExchangeFolder
 from model_core.service.messages import Request, Score, Segment
@@ -54,13 +55,14 @@ class Tasks:
         self._loaded: LoadedNetwork | None = None
 
     def describe(self) -> dict[str, Any]:
-        """What a panel wants to know of this machine: versions, devices, and why a GPU lies idle if one does."""
+        """What a panel wants to know of this machine: versions, devices, why a GPU lies idle, what finds brains."""
         return {
             "host": platform.node(),
             "versions": versions_of(("torch", "numpy", "scipy", "nibabel", "SimpleITK", "safetensors")),
             "devices": [asdict(device) for device in self.devices],
             "default_device": best_device(self.devices).name,
             "note": explain_unused_gpu(self.devices),
+            "brain_extractions": [extractor.name for extractor in EXTRACTORS if extractor.is_installed],
         }
 
     def segment(self, request: Request, folder: ExchangeFolder) -> dict[str, Any]:

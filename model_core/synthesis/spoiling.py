@@ -95,9 +95,9 @@ def _noise(images: Images, mask: torch.Tensor, draw: Draw, strength: float) -> t
 
 
 def _blur(images: Images, mask: torch.Tensor, draw: Draw, strength: float) -> tuple[Images, torch.Tensor]:
-    sigma = [0.0, 0.0, 0.0]
-    sigma[int(draw.numbers.integers(3))] = strength * LARGEST_BLUR_MM
-    return [blur(image[None], tuple(sigma))[0] for image in images], mask
+    axis, largest = int(draw.numbers.integers(3)), strength * LARGEST_BLUR_MM
+    sigma = (largest * (axis == 0), largest * (axis == 1), largest * (axis == 2))
+    return [blur(image[None], sigma)[0] for image in images], mask
 
 
 def _motion(images: Images, mask: torch.Tensor, draw: Draw, strength: float) -> tuple[Images, torch.Tensor]:

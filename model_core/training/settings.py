@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from model_core.errors import UserError
-from model_core.networks import NETWORKS, NetworkRecord
+from model_core.networks import EXTRACTION_NETWORKS, NETWORKS, NetworkRecord, record_of
 from model_core.segmentation_options import flag_of
 from model_core.system.provenance import changes_between
 from model_core.training.losses import LOSSES
@@ -39,7 +39,7 @@ class TrainingSettings:
     """All that decides a run besides its data; the defaults are the papers' where they give one.
 
     Attributes:
-        network: a name of ``NETWORKS``.
+        network: a name of ``NETWORKS`` or ``EXTRACTION_NETWORKS``.
         window: side of the training windows in voxels; a multiple of the network's ``window_multiple``. ``None``, here
             and in the next six, takes what the network's record says, or the first paper.
         batch: windows per iteration.
@@ -96,7 +96,7 @@ class TrainingSettings:
     precision: str = "auto"
 
     def __post_init__(self) -> None:
-        if self.network not in NETWORKS:
+        if self.network not in NETWORKS and self.network not in EXTRACTION_NETWORKS:
             raise UserError(
                 f"There is no network {self.network!r}; expected one of {', '.join(NETWORKS)}; choose one of these."
             )
@@ -158,5 +158,5 @@ class TrainingSettings:
 
 def network_settings(network: str) -> dict[str, Any]:
     """Give the settings that depend on the network: its record's, and for the rest the first paper's."""
-    record = NETWORKS[network]
+    record = record_of(network)
     return PAPER_SETTINGS | (dict(record.training) if isinstance(record, NetworkRecord) else {})

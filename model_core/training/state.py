@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from model_core.errors import UserError
-from model_core.networks import SegmentationNetwork, build_network, set_dropout
+from model_core.networks import SegmentationNetwork, build_network, set_dropout, task_of
 from model_core.networks.input_form import form_of
 from model_core.system.devices import choose_device
 from model_core.training.distributed import device_of_process, started_together
@@ -85,7 +85,7 @@ def begin_training(
         )
     card = dict(card or {})
     if initial_weights is not None:
-        earlier, earlier_card = load_weights(initial_weights)
+        earlier, earlier_card = load_weights(initial_weights, task_of(settings.network))
         if earlier.name != settings.network:
             raise UserError(
                 f"{initial_weights} holds weights of {earlier.name}; expected {settings.network}; give --network "
