@@ -89,7 +89,7 @@ def contour_path(inside: np.ndarray) -> str:
     parts = []
     for line in contour_generator(z=np.pad(inside, 1).astype(float)).lines(0.5):
         # A voxel's centre lies half a voxel inside its picture, and the rim has moved all by one.
-        points = np.rint((line - 0.5) * HALVES).astype(int)
+        points = np.rint((np.asarray(line) - 0.5) * HALVES).astype(int)
         steps = np.diff(points, axis=0)
         turns = np.flatnonzero((steps[1:] != steps[:-1]).any(axis=1)) + 1  # where it goes straight on needs no point
         corners = points[[0, *turns, -1]]
