@@ -46,7 +46,7 @@ def test_results_are_named_and_described_as_bids_derivatives(two):
     shared = {path for path in found if "sub-" not in path}
     assert shared == {
         "dataset_description.json", "README", "CITATION.cff", "dseg.tsv", ".bidsignore", "group.tsv", "group.json",
-        "index.html", "figures/volumes.png",
+        "index.html",
     }  # fmt: skip
     description = json.loads((two.output / "dataset_description.json").read_text("utf-8"))
     assert description["DatasetType"] == "derivative"
