@@ -33,7 +33,7 @@ from model_core.datasets.subjects import Subject, find_subjects
 from model_core.errors import UserError
 from model_core.experiments.jobs import job_folder, run_job
 from model_core.experiments.plan import EXPERIMENTS, NEEDS_OTHER_DATA, ExperimentPlan, ExperimentSettings, TrainingJob
-from model_core.experiments.report import write_experiment_report
+from model_core.experiments.report import write_report
 from model_core.segmentation_options import flag_of
 from model_core.system.command_line import STOPPED_BY_USER, run_command
 from model_core.system.files import replace_when_complete
@@ -82,7 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print("Stopped; the checkpoint of the job is saved. The same command goes on.", file=sys.stderr)
         raise SystemExit(STOPPED_BY_USER) from None
     if not options.job:
-        print(f"Report: {write_experiment_report(options.output, plan, options.experiment, options.data, note)}")
+        print(f"Report: {write_report(options.output, plan, options.experiment, options.data, note)}")
     if faults:
         name, sentence = next(iter(faults.items()))
         others = (

@@ -41,7 +41,7 @@ from model_core.segmentation.memory import check_can_prepare, fit_memory
 from model_core.segmentation.one_scan import check_one_scan
 from model_core.segmentation.options import parse
 from model_core.segmentation.outputs import (
-    Stage,
+    FinishedStage,
     check_paths,
     draw,
     on_network_grid,
@@ -50,7 +50,7 @@ from model_core.segmentation.outputs import (
     write_scores,
 )
 from model_core.segmentation.pipeline import PreparedScans, SegmentedScans, finish, prepare_scans, settle_step
-from model_core.segmentation.report_page import write_report
+from model_core.segmentation.report_page import write_subject_report
 from model_core.segmentation.sidecar import describe_weights, write_sidecar
 from model_core.segmentation.views import draw_views
 from model_core.segmentation_options import RAW_STEPS
@@ -150,7 +150,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             reference=on_network_grid(drawn, pair),
             uncertainty=segmentation.uncertainty,
         )
-        write_report(options.report, content, raw.steps if raw else (), views, warnings)
+        write_subject_report(options.report, content, raw.steps if raw else (), views, warnings)
     tell(options, result, rows, stages)
 
 
@@ -185,9 +185,9 @@ def _prepare(
     return prepared
 
 
-def _segment(segmenter: Segmenter, pair: PreparedPair, step: int) -> tuple[Segmentation, list[Stage]]:
+def _segment(segmenter: Segmenter, pair: PreparedPair, step: int) -> tuple[Segmentation, list[FinishedStage]]:
     """Segment with a bar on the terminal; the bar stays off where stderr is a file or a pipe."""
-    stages: list[Stage] = []
+    stages: list[FinishedStage] = []
     began = time.monotonic()
     with tqdm(desc="Segmenting", bar_format=BAR_FORMAT, disable=None) as bar:
         told = 0
@@ -205,7 +205,7 @@ def _segment(segmenter: Segmenter, pair: PreparedPair, step: int) -> tuple[Segme
             if progress.step_reached == progress.stage_step:
                 windows = progress.windows_done - sum(stage.windows for stage in stages)
                 seconds = time.monotonic() - began - sum(stage.seconds for stage in stages)
-                stages.append(Stage(progress.step_reached, windows, seconds))
+                stages.append(FinishedStage(progress.step_reached, windows, seconds))
 
         segmentation = segmenter.segment(pair.t1, pair.t2, step=step, mask=pair.mask, on_progress=show)
     return segmentation, stages

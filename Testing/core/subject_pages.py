@@ -4,7 +4,7 @@ import numpy as np
 from scan_phantoms import grid, scans
 
 from model_core.findings import Finding
-from model_core.segmentation.report_page import write_report
+from model_core.segmentation.report_page import write_subject_report
 from model_core.segmentation.views import draw_views
 from model_core.windows import WHOLE_BRAIN
 
@@ -23,5 +23,5 @@ def write_subject_page(path, sentences=(), uncertainty=False, **more):
     } | more
     unsure = np.where(labels == 2, 0.4, 0.0) if uncertainty else None
     views = draw_views(t1.array, t2.array, labels, uncertainty=unsure)
-    write_report(path, content, (), views, [Finding("odd", sentence) for sentence in sentences])
+    write_subject_report(path, content, (), views, [Finding("odd", sentence) for sentence in sentences])
     return path.read_text("utf-8")

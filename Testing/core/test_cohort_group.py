@@ -8,7 +8,7 @@ import pytest
 from cohort_folders import QuickCohort, write_data
 
 from model_core.cohorts.group import write_group
-from model_core.cohorts.rows import COMPLETE, Row, mark_outliers
+from model_core.cohorts.rows import COMPLETE, CohortRow, mark_outliers
 from model_core.cohorts.subjects import CohortSubject, find_cohort
 from model_core.ratings import BAD
 from model_core.reports.pages import empty_place
@@ -36,7 +36,7 @@ class Page(HTMLParser):
 
 def complete_rows(volumes):
     return [
-        Row(f"sub-{at}", COMPLETE, volumes=dict.fromkeys(("csf", "gm", "wm", "total"), volume))
+        CohortRow(f"sub-{at}", COMPLETE, volumes=dict.fromkeys(("csf", "gm", "wm", "total"), volume))
         for at, volume in enumerate(volumes)
     ]
 

@@ -3,14 +3,14 @@
 import pytest
 
 from model_core.cohorts.plot import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, plan_plot, ticks
-from model_core.cohorts.rows import COMPLETE, Row
+from model_core.cohorts.rows import COMPLETE, CohortRow
 from model_core.ratings import BAD
 
 
 def rows(*ages_and_volumes):
     keys = ("csf", "gm", "wm", "total")
     return [
-        Row(f"sub-{at}", COMPLETE, age_months=age, volumes=dict.fromkeys(keys, volume))
+        CohortRow(f"sub-{at}", COMPLETE, age_months=age, volumes=dict.fromkeys(keys, volume))
         for at, (age, volume) in enumerate(ages_and_volumes)
     ]
 

@@ -12,7 +12,7 @@ from experiment_folders import plan_of, write_empty_subjects, write_result
 
 from model_core.experiments import published
 from model_core.experiments.plan import EXPERIMENTS
-from model_core.experiments.report import write_experiment_report
+from model_core.experiments.report import write_report
 from model_core.experiments.results import Evaluation, Results
 from model_core.experiments.tables import scores_table
 from model_core.experiments.tables import tests_table as table_of_tests
@@ -27,7 +27,7 @@ def plan(tmp_path):
 
 
 def report(output, plan, experiments, note="synthetic"):
-    write_experiment_report(output, plan, experiments, output.parent / "data", note)
+    write_report(output, plan, experiments, output.parent / "data", note)
     return (output / "report.md").read_text()
 
 

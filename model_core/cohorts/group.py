@@ -15,7 +15,7 @@ from model_core.cohorts.rows import (
     EXPECTED,
     FEWEST_FOR_OUTLIERS,
     OUTLIER_Z,
-    Row,
+    CohortRow,
     collect_rows,
     mark_outliers,
 )
@@ -75,7 +75,7 @@ def _ratings(output: Path, cohort: Cohort) -> tuple[dict[str, Rating], list[str]
     return ratings.by_name, [*ratings.notes, *notes]
 
 
-def _notes(complete: Sequence[Row]) -> list[str]:
+def _notes(complete: Sequence[CohortRow]) -> list[str]:
     notes = []
     made = Counter(row.settings for row in complete if row.counts)
     if len(made) > 1:
@@ -87,7 +87,7 @@ def _notes(complete: Sequence[Row]) -> list[str]:
     return notes
 
 
-def _columns(complete: Sequence[Row]) -> dict[str, dict[str, Any]]:
+def _columns(complete: Sequence[CohortRow]) -> dict[str, dict[str, Any]]:
     """Names of the table's columns, with what BIDS wants to be said of them."""
     columns: dict[str, dict[str, Any]] = {
         "participant_id": {"Description": "Participant"},
@@ -116,7 +116,7 @@ def _columns(complete: Sequence[Row]) -> dict[str, dict[str, Any]]:
     return columns
 
 
-def _values(row: Row, columns: Sequence[str] | dict[str, Any]) -> list[Any]:
+def _values(row: CohortRow, columns: Sequence[str] | dict[str, Any]) -> list[Any]:
     subject = row.subject
     known: dict[str, Any] = {
         "participant_id": f"sub-{subject.participant}" if subject else row.name,
@@ -140,7 +140,7 @@ def _cell(value: Any) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
-def _json_row(row: Row, columns: dict[str, Any]) -> dict[str, Any]:
+def _json_row(row: CohortRow, columns: dict[str, Any]) -> dict[str, Any]:
     values = dict(zip(columns, _values(row, columns), strict=True))
     values |= {name: None for name, value in values.items() if isinstance(value, float) and math.isnan(value)}
     values |= {name: "inf" for name, value in values.items() if isinstance(value, float) and math.isinf(value)}

@@ -13,7 +13,7 @@ from typing import Any
 from model_core.cohorts.files import LOGS_FOLDER, ResultFiles
 from model_core.cohorts.page_table import columns_of, groups_of
 from model_core.cohorts.plot import BOTTOM, HEIGHT, LEFT, RIGHT, WIDTH, Panel, plan_plot
-from model_core.cohorts.rows import COMPLETE, FAILED, INCOMPLETE, OUTLIER_Z, PENDING, Row
+from model_core.cohorts.rows import COMPLETE, FAILED, INCOMPLETE, OUTLIER_Z, PENDING, CohortRow
 from model_core.program import PROGRAM_NAME, PROGRAM_VERSION
 from model_core.ratings import COLUMNS, LEVELS, RATINGS_FILE, Rating
 from model_core.reports.pages import fill_place, render
@@ -26,7 +26,11 @@ UNFINISHED = (FAILED, INCOMPLETE, PENDING)
 
 
 def write_page(
-    output: Path, rows: Sequence[Row], notes: Sequence[str], ratings: Collection[Rating], unused: Sequence[str] = ()
+    output: Path,
+    rows: Sequence[CohortRow],
+    notes: Sequence[str],
+    ratings: Collection[Rating],
+    unused: Sequence[str] = (),
 ) -> Path:
     """Write index.html: what failed, the volumes, and a table to sort, to open and to rate in.
 
@@ -68,7 +72,7 @@ def write_page(
     return output / PAGE_FILE
 
 
-def write_cohort_sections(output: Path, complete: Sequence[Row]) -> None:
+def write_cohort_sections(output: Path, complete: Sequence[CohortRow]) -> None:
     """Tell on each subject's page how its volumes lie beside the others'; a page that is just being made has its turn
     the next time.
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from model_core.cohorts.rows import OUTLIER_Z, Row
+from model_core.cohorts.rows import OUTLIER_Z, CohortRow
 from model_core.metric_table import METRIC
 from model_core.tissues import TISSUES
 
@@ -45,10 +45,10 @@ class Column:
     group: str
     title: str
     said: str
-    cell: Callable[[Row], Cell]
+    cell: Callable[[CohortRow], Cell]
 
 
-def columns_of(rows: Sequence[Row]) -> list[Column]:
+def columns_of(rows: Sequence[CohortRow]) -> list[Column]:
     """The columns of which any row has a value."""
     columns = []
     if any(row.age_months is not None for row in rows):
@@ -76,15 +76,15 @@ def groups_of(columns: Sequence[Column]) -> list[tuple[str, int]]:
     return [(group, len(list(found))) for group, found in itertools.groupby(columns, key=lambda column: column.group)]
 
 
-def _volume(key: str, row: Row) -> Cell:
+def _volume(key: str, row: CohortRow) -> Cell:
     return _cell(row.volumes[key], 1, is_outlier=abs(row.z.get(key, 0.0)) > OUTLIER_Z)
 
 
-def _score(name: str, digits: int, row: Row) -> Cell:
+def _score(name: str, digits: int, row: CohortRow) -> Cell:
     return _cell(row.scores.get(name), digits)
 
 
-def _range(key: str, row: Row) -> Cell:
+def _range(key: str, row: CohortRow) -> Cell:
     """A range of the Dice as ``.82–.90``, in the order of its middle."""
     if not row.expected:
         return Cell(UNDEFINED, "")

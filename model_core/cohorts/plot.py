@@ -10,7 +10,7 @@ from statistics import median
 
 import numpy as np
 
-from model_core.cohorts.rows import OUTLIER_Z, Row
+from model_core.cohorts.rows import OUTLIER_Z, CohortRow
 from model_core.reports.plot_style import CURVE_COLORS
 from model_core.tissues import TISSUES
 
@@ -79,7 +79,7 @@ class Panel:
         return {point.name: point for point in self.points}
 
 
-def plan_plot(rows: Sequence[Row]) -> list[Panel]:
+def plan_plot(rows: Sequence[CohortRow]) -> list[Panel]:
     """Place the volumes of each tissue and of all together, over the age where it is known.
 
     The panels reach as far as the rows that count; a result that is rated bad and lies further out has no point.
@@ -107,7 +107,7 @@ def plan_plot(rows: Sequence[Row]) -> list[Panel]:
     return panels
 
 
-def _point(row: Row, key: str, x: float, y: float) -> Point:
+def _point(row: CohortRow, key: str, x: float, y: float) -> Point:
     age = "" if row.age_months is None else f" at {row.age_months:g} months"
     label = row.name if len(row.name) <= LONGEST_NAME else row.name[: LONGEST_NAME - 1] + "…"
     left_out = "" if row.counts else ", rated bad and left out"
@@ -115,7 +115,7 @@ def _point(row: Row, key: str, x: float, y: float) -> Point:
     return Point(x, y, row.name, label, said, abs(row.z.get(key, 0.0)) > OUTLIER_Z, row.counts)
 
 
-def _places(rows: Sequence[Row]) -> tuple[list[float], list[tuple[float, str]], str]:
+def _places(rows: Sequence[CohortRow]) -> tuple[list[float], list[tuple[float, str]], str]:
     """Where each row's points lie from left to right, the ticks, and the axis's title."""
     ages = {row.age_months for row in rows if row.age_months is not None}
     if len(ages) < FEWEST_AGES:

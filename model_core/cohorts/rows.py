@@ -24,7 +24,7 @@ COMPLETE, FAILED, INCOMPLETE, PENDING = "complete", "failed", "incomplete", "pen
 
 
 @dataclass
-class Row:
+class CohortRow:
     """One subject of the report.
 
     Attributes:
@@ -76,7 +76,7 @@ class Row:
         return [*self.outliers, *self.warnings]
 
 
-def collect_rows(output: Path, cohort: Cohort, ratings: Mapping[str, Rating]) -> list[Row]:
+def collect_rows(output: Path, cohort: Cohort, ratings: Mapping[str, Rating]) -> list[CohortRow]:
     """Read what there is of each subject of the data set, in its order.
 
     Args:
@@ -89,13 +89,14 @@ def collect_rows(output: Path, cohort: Cohort, ratings: Mapping[str, Rating]) ->
         if row.name in ratings:
             row.rating, row.comment = ratings[row.name].rating, ratings[row.name].comment
     return rows + [
-        Row(name, INCOMPLETE, sentence=phrase.removeprefix(f"{name}: ")) for name, phrase in cohort.incomplete.items()
+        CohortRow(name, INCOMPLETE, sentence=phrase.removeprefix(f"{name}: "))
+        for name, phrase in cohort.incomplete.items()
     ]
 
 
-def _row(files: ResultFiles) -> Row:
+def _row(files: ResultFiles) -> CohortRow:
     subject = files.subject
-    row = Row(subject.name, COMPLETE, subject, age_months=subject.age_months, inputs=describe_inputs(subject))
+    row = CohortRow(subject.name, COMPLETE, subject, age_months=subject.age_months, inputs=describe_inputs(subject))
     sidecar = read_json(files.sidecar)
     failure = read_json(files.failure)
     volumes = sidecar.get("volumes_ml")
@@ -151,7 +152,7 @@ def _settings(sidecar: dict[str, Any]) -> str:
     return f"weights {str(files.get('the weights'))[:8]}, {said}, version {fingerprint.get('program')}"
 
 
-def mark_outliers(rows: Sequence[Row]) -> None:
+def mark_outliers(rows: Sequence[CohortRow]) -> None:
     """Give the rows that count modified z scores of their volumes, and phrases on what is far out."""
     counted = [row for row in rows if row.counts]
     if len(counted) < FEWEST_FOR_OUTLIERS:
@@ -168,7 +169,7 @@ def mark_outliers(rows: Sequence[Row]) -> None:
     _mark_doubtful([row for row in counted if row.expected])
 
 
-def _mark_doubtful(rows: Sequence[Row]) -> None:
+def _mark_doubtful(rows: Sequence[CohortRow]) -> None:
     """Give phrases on maps of which far less is expected than of the others; far more is no fault."""
     if len(rows) < FEWEST_FOR_OUTLIERS:
         return

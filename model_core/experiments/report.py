@@ -45,9 +45,7 @@ HOW_TO_READ = (
 )
 
 
-def write_experiment_report(
-    output: Path, plan: ExperimentPlan, experiments: Sequence[str], data: Path, note: str
-) -> Path:
+def write_report(output: Path, plan: ExperimentPlan, experiments: Sequence[str], data: Path, note: str) -> Path:
     """Write report.html, report.md and its pictures from the results on disk.
 
     Args:

@@ -83,7 +83,7 @@ def probability_paths(options: argparse.Namespace) -> list[Path]:
 
 
 @dataclass(frozen=True)
-class Stage:
+class FinishedStage:
     """A grid of windows that is complete: its overlap step, the windows that it added, and its seconds."""
 
     step: int
@@ -96,7 +96,7 @@ def write_scores(
     card: dict,
     volumes: dict[str, float],
     rows: Sequence[TissueScore],
-    stages: Sequence[Stage],
+    stages: Sequence[FinishedStage],
 ) -> None:
     report = {
         "output": str(options.output),
@@ -143,7 +143,7 @@ def on_network_grid(reference: Volume | None, pair: PreparedPair) -> np.ndarray 
 
 
 def tell(
-    options: argparse.Namespace, result: SegmentedScans, rows: Sequence[TissueScore], stages: Sequence[Stage]
+    options: argparse.Namespace, result: SegmentedScans, rows: Sequence[TissueScore], stages: Sequence[FinishedStage]
 ) -> None:
     """Print times, volumes, what can be expected of the map, scores, files and warnings."""
     print()

@@ -28,7 +28,7 @@ SENTENCES = {
 }
 
 
-def write_report(
+def write_subject_report(
     path: Path,
     content: dict[str, Any],
     steps: Sequence[RawStep],
