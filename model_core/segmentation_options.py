@@ -39,8 +39,8 @@ class SegmentationOptions:
     """How a pair of scans is made ready and segmented; a wrong value or combination is refused.
 
     Attributes:
-        step: overlap step in voxels, or ``WHOLE_BRAIN``; None takes what the weights are best at, whose card tells which
-            others they can run with.
+        step: overlap step in voxels, or ``WHOLE_BRAIN``; None takes what the weights are best at. Their card
+            tells which others they can run with.
         device: "auto", "cpu", "cuda", "cuda:1", … or "mps".
         align_t2: first move T2 onto T1, rigidly; only for prepared scans.
         bias_correction: first correct both bias fields by N4; only for prepared scans.
