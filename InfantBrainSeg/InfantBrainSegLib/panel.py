@@ -16,12 +16,12 @@ from .logic import DEFAULT_WINDOW, SegmentationLogic, is_step, takes_whole_brain
 from .model_choice import ModelChoice, resolve_weights
 from .node_choice import NodeChoice
 from .own_results import OwnResults
-from .parameters import InfantBrainSegParameterNode
+from .parameters import InfantBrainSegParameterNode, run_options
 from .proposals import propose_pair
 from .raw_choice import RawChoice
 from .results_view import ResultsView
 from .run_controls import RunControls, describe_result
-from .scene_volumes import describe_pair_problem
+from .scan_choice import describe_scans, describe_scans_problem, show_what_is_missing
 from .scoring_controls import ScoringControls
 from .scoring_job import ScoringJob
 from .sections import Sections
@@ -141,19 +141,9 @@ class Panel(VTKObservationMixin):
         parameters = self.parameters
         try:
             self.job = self.logic.startSegmentation(
-                parameters.t1,
-                parameters.t2,
-                self._step(),
-                maskNode=parameters.mask,
-                outputNode=parameters.output,
+                **run_options(parameters),
+                overlapStep=self._step(),
                 weights=resolve_weights(parameters.weightsFile),
-                device=parameters.device,
-                alignT2=parameters.alignT2,
-                biasCorrection=parameters.biasCorrection,
-                raw=parameters.raw,
-                ageMonths=parameters.ageMonths if parameters.ageMonths >= 0 else None,
-                createLabelMap=parameters.createLabelMap,
-                createProbabilities=parameters.createProbabilities,
                 onProgress=lambda progress: self._refresh_run(),
                 onChanged=self._on_job_changed,
             )
@@ -182,13 +172,15 @@ class Panel(VTKObservationMixin):
         self._mask.refresh(parameters.mask)
         self._reference.refresh(parameters.reference)
         self._model.refresh(parameters.weightsFile)
+        show_what_is_missing(self.ui, parameters.t1, parameters.t2, self._model.card)
+        scan = parameters.t2 if parameters.t1 is None else parameters.t1
         info = self.logic.worker.info
         self._devices.refresh(parameters.device, info, "" if info else self._waiting_text())
         self._steps.refresh(
             step=self._step(),
             window=self._window(),
             whole_brain=takes_whole_brain(self._model.card),
-            t1=None if parameters.raw and parameters.mask is None else parameters.t1,  # the brain is not known yet
+            scan=None if parameters.raw and parameters.mask is None else scan,  # the brain is not known yet
             mask=parameters.mask,
             device_title=device_title(parameters.device, info),
             network=self._model.network,
@@ -204,14 +196,23 @@ class Panel(VTKObservationMixin):
         if self.job is not None and not self.job.isFinished:
             self._run.show_running(self.job.progress, self.job.state, can_keep=self.job.canKeep)
         else:
-            self._run.show_idle(self._reason(), self._message, is_error=self._message_is_error)
+            message = self._message or describe_scans(self.parameters.t1, self.parameters.t2)
+            self._run.show_idle(self._reason(), message, is_error=self._message_is_error)
 
     def _reason(self) -> str:
         """Why a run cannot start, or an empty text."""
         parameters = self.parameters
         if self._scoring.is_running:
             return _("The scores are being computed; wait for a moment.")
-        return describe_pair_problem(parameters.t1, parameters.t2, parameters.mask) or self._model.problem
+        problem = describe_scans_problem(
+            parameters.t1,
+            parameters.t2,
+            parameters.mask,
+            self._model.card,
+            raw=parameters.raw,
+            align_t2=parameters.alignT2,
+        )
+        return problem or self._model.problem
 
     def _on_parameters_changed(self, *event: Any) -> None:
         self.refresh()

@@ -1,6 +1,6 @@
 """The panel's parameters: they live in the scene, and are saved and loaded with it."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from slicer import vtkMRMLLabelMapVolumeNode, vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode, vtkMRMLTableNode
 from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
@@ -11,7 +11,7 @@ class InfantBrainSegParameterNode:
     """What the panel asks for.
 
     Attributes:
-        t1, t2: the scans.
+        t1, t2: the scans; one may be missing where the weights do with one.
         mask: brain mask.
         reference: what the result is scored against.
         weightsFile: path of a weights file; empty for the default weights; a plain name is one of those that ship.
@@ -42,3 +42,20 @@ class InfantBrainSegParameterNode:
     createLabelMap: bool = False
     createProbabilities: bool = False
     scoreTable: vtkMRMLTableNode
+
+
+def run_options(parameters: InfantBrainSegParameterNode) -> dict[str, Any]:
+    """Return what `logic.startSegmentation` is called with, but for step and weights, which depend on the model."""
+    return {
+        "t1Node": parameters.t1,
+        "t2Node": parameters.t2,
+        "maskNode": parameters.mask,
+        "outputNode": parameters.output,
+        "device": parameters.device,
+        "alignT2": parameters.alignT2,
+        "biasCorrection": parameters.biasCorrection,
+        "raw": parameters.raw,
+        "ageMonths": parameters.ageMonths if parameters.ageMonths >= 0 else None,
+        "createLabelMap": parameters.createLabelMap,
+        "createProbabilities": parameters.createProbabilities,
+    }
