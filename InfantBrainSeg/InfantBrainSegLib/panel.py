@@ -119,13 +119,12 @@ class Panel(VTKObservationMixin):
         self._own_results.forget()
         self._sections.before_a_run()
         self._tell("")
-        self.results.show_volumes({})
         self.results.show_warnings([])
 
     def cleanup(self) -> None:
         """End everything."""
         self.detach()
-        self.results.forget_scores()
+        self.results.forget_result()
         self.removeObservers()
         self.logic.close()
 
@@ -238,9 +237,8 @@ class Panel(VTKObservationMixin):
         self._own_results.remember(node)
         self._tell(describe_result(job.summary))
         self._sections.after_a_run()
-        self.results.show_volumes(job.summary.get("volumes_ml", {}))
+        self.results.show_result(job)
         self.results.show_warnings(job.warnings)
-        self.ui.scoreLabel.text = ""
         if self.parameters.reference is not None and self.parameters.reference is not node:
             self.startScoring()
 

@@ -32,6 +32,11 @@ def read_label_map(path: Path) -> Any:
     return _read(slicer.vtkMRMLLabelMapVolumeNode(), path)
 
 
+def read_scalar_volume(path: Path) -> Any:
+    """Read a volume file as a scalar volume node outside of the scene; errors as of `read_label_map`."""
+    return _read(slicer.vtkMRMLScalarVolumeNode(), path)
+
+
 def _read(node: Any, path: Path) -> Any:
     storage = slicer.vtkMRMLVolumeArchetypeStorageNode()
     storage.SetFileName(str(path))
@@ -94,7 +99,7 @@ class ResultDisplay:
             The segmentation node, the label map node or None, and the probability nodes by class key.
         """
         labels = self._read_map(path)
-        volumes = {key: _read(slicer.vtkMRMLScalarVolumeNode(), file) for key, file in (probabilities or {}).items()}
+        volumes = {key: read_scalar_volume(file) for key, file in (probabilities or {}).items()}
         target = self._output
         if not _is_in_scene(target):  # none was chosen, or the user has deleted it meanwhile
             target = self._live if _is_in_scene(self._live) else self._new_segmentation()

@@ -10,6 +10,7 @@ from typing import Any
 import slicer
 from slicer.i18n import tr as _
 
+from .confidence import Confidence
 from .core_paths import make_core_importable
 from .errors import SegmentationError
 from .jobs import Callbacks, Job, JobState
@@ -71,6 +72,7 @@ class SegmentationJob(Job):
         stepReached: the overlap step that the result stands for.
         warnings: what a person should look at, a sentence each, about scans and result.
         summary: the worker's `done` event: seconds, windows, volumes, device.
+        confidence: the Dice to expect and where the result is unsure, as far as the weights tell.
     """
 
     def __init__(self, worker: Any, what: SegmentationRequest) -> None:
@@ -81,6 +83,7 @@ class SegmentationJob(Job):
         self.stepReached = 0
         self.warnings: list[str] = []
         self.summary: dict[str, Any] = {}
+        self.confidence = Confidence()
         self._node: Any = None
         other = what.t2 if what.t1 is not None else None
         self._display = ResultDisplay(what.base, other, what.output, showMaps=what.show_maps)
@@ -141,6 +144,7 @@ class SegmentationJob(Job):
             **asdict(what.how),
             "probabilities": what.probabilities,
             "maps": what.show_maps,
+            "uncertainty": True,
             "look_at": place_looked_at(what.base),
         }
         return request, files
@@ -168,6 +172,7 @@ class SegmentationJob(Job):
             probabilities={key: folder / name for key, name in event["probabilities"].items()},
         )
         self.stepReached, self.summary = event["step_reached"], event
+        self.confidence = Confidence.told_by(event, folder, self.what.base)
         names = self.file_names()
         self.warnings = [
             self._worker.client.in_the_panels_words(str(warning["sentence"]), names)

@@ -29,8 +29,10 @@ class PanelTest(OpenPanel, unittest.TestCase):
         assert module.title == "Segment infant brain"
         assert tuple(module.categories) == ("Segmentation",)
         assert self.ui.segmentButton.text == "Segment"
-        headings = [self.ui.scoreTable.horizontalHeaderItem(column).text() for column in range(7)]
-        assert headings == ["Tissue", "Dice", "3D-MHD", "ASD", "HD95", "Volume", "Diff. %"]
+        headings = [self.ui.scoreTable.horizontalHeaderItem(column).text() for column in range(8)]
+        assert headings == ["Tissue", "Volume", "Expected", "Dice", "3D-MHD", "ASD", "HD95", "Diff. %"]
+        hidden = [self.ui.scoreTable.isColumnHidden(column) for column in range(8)]
+        assert hidden == [False, False, False, True, True, True, True, True]  # until there is a comparison
         tissues = [self.ui.scoreTable.item(row, 0).text() for row in range(3)]
         assert tissues == ["CSF", "Gray matter", "White matter"]
         table = self.ui.scoreTable

@@ -45,6 +45,7 @@ class Segment(SegmentationOptions):
         batch_size: windows at a time; None lets the segmenter choose.
         probabilities: whether their files are wanted.
         maps: whether each coarser map is sent when it is complete.
+        uncertainty: whether a map of where the result is unsure is wanted.
         look_at: place in mm (RAS) whose three slices are looked at; within a stage their windows come first.
     """
 
@@ -55,6 +56,7 @@ class Segment(SegmentationOptions):
     batch_size: int | None = None
     probabilities: bool = False
     maps: bool = False
+    uncertainty: bool = False
     look_at: list | None = None
 
 
