@@ -27,8 +27,8 @@ import numpy as np
 import scipy
 
 from model_core.findings import Finding
+from model_core.metric_table import CONVENTIONS
 from model_core.metrics import TissueScore, format_scores
-from model_core.metrics.scores import CONVENTIONS
 from model_core.segmentation.comparison import Comparison, compare
 from model_core.system.command_line import run_command
 from model_core.system.files import check_can_replace

@@ -9,23 +9,18 @@ import qt
 from slicer.i18n import tr as _
 
 from .core_paths import make_core_importable
-from .score_table import COLUMNS, format_score
+from .score_table import format_score
 
 make_core_importable()
+from model_core.metric_table import METRIC  # noqa: E402
 from model_core.tissues import TISSUES  # noqa: E402
 
-# Column: heading, key of a row of scores (or "expected").
-SHOWN = (
-    (_("Volume"), "volume_ml"),
-    (_("Expected"), "expected"),
-    (_("Dice"), "dice"),
-    (_("3D-MHD"), "mhd_3d"),
-    (_("ASD"), "asd_mm"),
-    (_("HD95"), "hd95_mm"),
-    (_("Diff. %"), "volume_difference_percent"),
-)
-WITHOUT_REFERENCE = ("volume_ml", "expected")
-NARROW = ("expected",)  # columns as wide as what stands in them; the others share the rest
+EXPECTED_KEY = "expected"
+# Columns: keys of the rows of scores, and the range to expect.
+SHOWN = ("volume_ml", EXPECTED_KEY, "dice", "mhd_3d", "asd_mm", "hd95_mm", "volume_difference_percent")
+HEADINGS = {EXPECTED_KEY: _("Expected"), "volume_difference_percent": _("Diff. %")}  # the latter's title is too long
+WITHOUT_REFERENCE = ("volume_ml", EXPECTED_KEY)
+NARROW = (EXPECTED_KEY,)  # columns as wide as what stands in them; the others share the rest
 EXPECTED = _(
     "Expected agreement (Dice) with a person's labels: eight of ten maps lie within this range. It is estimated from "
     "how far the network's members disagree, calibrated on synthetic brains; it is no measurement."
@@ -33,7 +28,6 @@ EXPECTED = _(
 NOT_EXPECTED = _("Not known for these weights: their card says nothing of what to expect.")
 ROW_HEIGHT = 24  # pixels; Qt may need more for its font
 SWATCH = 12  # pixels of the tissue's colour in its row
-EXPLANATIONS = {key: f"{explanation} ({unit})" if unit else explanation for _name, key, unit, explanation in COLUMNS}
 
 
 class ResultTable:
@@ -63,13 +57,13 @@ class ResultTable:
         by_tissue = {row["tissue"]: row for row in scores}
         for row, tissue in enumerate(TISSUES):
             values = {"volume_ml": volumes_ml.get(tissue.key), **by_tissue.get(tissue.key, {})}
-            for column, (_heading, key) in enumerate(SHOWN, 1):
-                if key == "expected":
+            for column, key in enumerate(SHOWN, 1):
+                if key == EXPECTED_KEY:
                     text = format_range(expected.get(tissue.key))
                     self._set_cell(row, column, text, EXPECTED if text != "–" else NOT_EXPECTED)
                 else:
                     self._set_cell(row, column, format_score(key, values.get(key)))
-        for column, (_heading, key) in enumerate(SHOWN, 1):
+        for column, key in enumerate(SHOWN, 1):
             self._table.setColumnHidden(column, not scores and key not in WITHOUT_REFERENCE)
 
     def _fill_headings(self) -> None:
@@ -80,12 +74,14 @@ class ResultTable:
         table.setWordWrap(False)
         header = table.horizontalHeader()
         header.setSectionResizeMode(qt.QHeaderView.Stretch)
-        for column, (heading, key) in enumerate(((_("Tissue"), ""), *SHOWN)):
+        table.setHorizontalHeaderItem(0, qt.QTableWidgetItem(_("Tissue")))
+        header.setSectionResizeMode(0, qt.QHeaderView.ResizeToContents)
+        for column, key in enumerate(SHOWN, 1):
+            heading, explanation = _describe(key)
             item = qt.QTableWidgetItem(heading)
-            if column:
-                item.setToolTip(EXPLANATIONS.get(key, EXPECTED))
+            item.setToolTip(explanation)
             table.setHorizontalHeaderItem(column, item)
-            if not key or key in NARROW:
+            if key in NARROW:
                 header.setSectionResizeMode(column, qt.QHeaderView.ResizeToContents)
         for row, tissue in enumerate(TISSUES):
             item = qt.QTableWidgetItem(tissue.name)
@@ -102,6 +98,15 @@ class ResultTable:
         item.setTextAlignment(qt.Qt.AlignRight | qt.Qt.AlignVCenter)
         item.setToolTip(tooltip)
         self._table.setItem(row, column, item)
+
+
+def _describe(key: str) -> tuple[str, str]:
+    """Return a column's heading and what it means."""
+    if key == EXPECTED_KEY:
+        return HEADINGS[key], EXPECTED
+    metric = METRIC[key]
+    explanation = _(metric.explanation)
+    return HEADINGS.get(key, _(metric.title)), f"{explanation} ({metric.unit})" if metric.unit else explanation
 
 
 def format_range(limits: Sequence[float] | None) -> str:

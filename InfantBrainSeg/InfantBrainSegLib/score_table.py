@@ -13,20 +13,10 @@ from slicer.i18n import tr as _
 from .core_paths import make_core_importable
 
 make_core_importable()
+from model_core.metric_table import METRIC, METRICS  # noqa: E402
 from model_core.tissues import TISSUES  # noqa: E402
 
 TISSUE_NAMES = {tissue.key: tissue.name for tissue in TISSUES}
-
-# Column of the table node, key of a row of scores, unit, explanation. The rows come from model_core.metrics.
-COLUMNS = (
-    ("Dice", "dice", "", _("Dice coefficient: 2|P∩L| / (|P|+|L|); 1 is a perfect overlap")),
-    ("3D-MHD", "mhd_3d", "", _("Modified Hausdorff distance of the columns of voxels, mean of the three axes")),
-    ("ASD", "asd_mm", "mm", _("Average symmetric surface distance")),
-    ("HD95", "hd95_mm", "mm", _("Larger of the two directed 95th percentiles of the surface distances")),
-    ("Volume", "volume_ml", "ml", _("Volume in the result")),
-    ("Reference volume", "reference_volume_ml", "ml", _("Volume in the reference")),
-    ("Volume difference", "volume_difference_percent", "%", _("Result minus reference, in percent of the reference")),
-)
 
 
 def fill_score_table(node: Any, rows: Sequence[Mapping[str, Any]], note: str) -> None:
@@ -47,15 +37,16 @@ def fill_score_table(node: Any, rows: Sequence[Mapping[str, Any]], note: str) ->
         for row in rows:
             tissues.InsertNextValue(TISSUE_NAMES[row["tissue"]])
         node.AddColumn(tissues)
-        for name, key, unit, explanation in COLUMNS:
+        for metric in METRICS:
+            name, unit = metric.title, metric.unit
             values = vtk.vtkDoubleArray()
             values.SetName(name)
             for row in rows:
-                values.InsertNextValue(as_number(row[key]))
+                values.InsertNextValue(as_number(row[metric.key]))
             node.AddColumn(values)
             node.SetColumnUnitLabel(name, unit)
-            node.SetColumnTitle(name, f"{name} ({unit})" if unit else name)
-            node.SetColumnDescription(name, explanation)
+            node.SetColumnTitle(name, metric.heading)
+            node.SetColumnDescription(name, _(metric.explanation))
         node.SetDescription(note)
         node.SetLocked(True)
     finally:
@@ -81,5 +72,4 @@ def format_score(key: str, value: float | str | None) -> str:
         return "∞"
     if key == "volume_difference_percent":
         return f"{number:+.1f}"
-    places = {"dice": 3, "mhd_3d": 2, "asd_mm": 2, "hd95_mm": 2}.get(key, 1)
-    return f"{number:.{places}f}"
+    return f"{number:.{METRIC[key].short_digits}f}"

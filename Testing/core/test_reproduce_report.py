@@ -13,9 +13,10 @@ from experiment_folders import plan_of, write_empty_subjects, write_result
 from model_core.experiments import published
 from model_core.experiments.plan import EXPERIMENTS
 from model_core.experiments.report import write_report
-from model_core.experiments.results import METRICS, Evaluation, Results
+from model_core.experiments.results import Evaluation, Results
 from model_core.experiments.tables import scores_table
 from model_core.experiments.tables import tests_table as table_of_tests
+from model_core.metric_table import METRIC
 from model_core.reports.document import Heading, Paragraph, Picture, Table, write_document
 from model_core.training.history import Row, _cells
 
@@ -168,10 +169,10 @@ def evaluation(subject, **scores):
 
 def test_undefined_and_infinite_scores_are_shown_as_such():
     values = [evaluation("a", asd_mm=math.inf), evaluation("b", asd_mm=1.0)]
-    table = scores_table("T", METRICS["asd_mm"], {"M": values, "none": []}, {}, 10)
+    table = scores_table("T", METRIC["asd_mm"], {"M": values, "none": []}, {}, 10)
     assert table.rows[0][2] == "∞"
     assert table.rows[1][1:3] == ["0", "–"]
-    partly = scores_table("T", METRICS["asd_mm"], {"M": [evaluation("a", asd_mm=math.nan), *values[1:]]}, {}, 10)
+    partly = scores_table("T", METRIC["asd_mm"], {"M": [evaluation("a", asd_mm=math.nan), *values[1:]]}, {}, 10)
     assert partly.rows[0][2] == "1.000 (n = 1)"
     tests = table_of_tests(("A", {"a": values[0], "b": values[1]}), ("B", {"a": values[0], "b": values[1]}), ["asd_mm"])
     assert tests.rows[0][1:3] == ["+0.000", "1"]

@@ -15,12 +15,12 @@ from model_core.cohorts.rows import (
     COMPLETE,
     FEWEST_FOR_OUTLIERS,
     OUTLIER_Z,
-    SCORES,
     Row,
     collect_rows,
     mark_outliers,
 )
 from model_core.cohorts.subjects import Cohort
+from model_core.metric_table import SCORES
 from model_core.system.text_files import write_json, write_text
 from model_core.tissues import TISSUES
 
@@ -71,10 +71,10 @@ def _columns(with_scores: bool) -> dict[str, dict[str, str]]:
     columns["total_ml"] = {"Description": "CSF, gray and white matter together", "Units": "ml"}
     for key in (*(tissue.key for tissue in TISSUES), "total"):
         columns[f"{key}_z"] = {"Description": f"Modified z score of {key}_ml among the subjects"}
-    for key, (title, unit) in SCORES.items() if with_scores else ():
+    for metric in SCORES if with_scores else ():
         for tissue in TISSUES:
-            units = {"Units": unit} if unit else {}
-            columns[f"{key}_{tissue.key}"] = {"Description": f"{title} of {tissue.name}", **units}
+            units = {"Units": metric.unit} if metric.unit else {}
+            columns[f"{metric.key}_{tissue.key}"] = {"Description": f"{metric.title} of {tissue.name}", **units}
     columns["outliers"] = {"Description": "Number of volumes far from the others'"}
     columns["warnings"] = {"Description": "Number of warnings of the checks at segmentation"}
     return columns

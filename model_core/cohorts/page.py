@@ -11,14 +11,14 @@ from urllib.parse import quote as percent_encoded
 
 from model_core.cohorts.files import LOGS_FOLDER, PROGRAM_VERSION
 from model_core.cohorts.plot import draw_volumes
-from model_core.cohorts.rows import COMPLETE, FAILED, INCOMPLETE, OUTLIER_Z, PENDING, SCORES, Row
+from model_core.cohorts.rows import COMPLETE, FAILED, INCOMPLETE, OUTLIER_Z, PENDING, Row
 from model_core.cohorts.subjects import PROGRAM_NAME
+from model_core.metric_table import METRIC
 from model_core.system.text_files import write_text
 from model_core.tissues import TISSUES
 
 PAGE_FILE, PLOT_FILE = "index.html", Path("figures", "volumes.png")
 SHOWN_SCORES = ("dice", "asd_mm")  # the others are in group.tsv
-DIGITS = {"dice": 3, "asd_mm": 2}
 STATES = {COMPLETE: "complete", FAILED: "failed", INCOMPLETE: "without T1 or T2", PENDING: "not segmented yet"}
 STYLE = """
 :root { color-scheme: light dark; --ink: #1c2430; --soft: #5b6675; --line: #dfe3ea; --page: #f7f8fa; --card: #fff;
@@ -140,8 +140,8 @@ def _table(rows: Sequence[Row]) -> str:
     columns["Total (ml)"] = 1, lambda row: row.volumes["total"]
     for score in SHOWN_SCORES if any(row.scores for row in rows) else ():
         for tissue in TISSUES:
-            heading = f"{SCORES[score][0]} {tissue.key.upper()}"
-            columns[heading] = DIGITS[score], lambda row, key=f"{score}_{tissue.key}": row.scores.get(key)
+            heading = f"{METRIC[score].title} {tissue.key.upper()}"
+            columns[heading] = METRIC[score].short_digits, lambda row, key=f"{score}_{tissue.key}": row.scores.get(key)
     head = "".join(f"<th><button>{name}</button></th>" for name in ("Subject", *columns, "To look at"))
     body = []
     for row in rows:

@@ -11,18 +11,13 @@ from typing import Any
 
 from model_core.cohorts.files import ResultFiles
 from model_core.cohorts.subjects import Cohort, CohortSubject, describe_inputs
+from model_core.metric_table import SCORES
 from model_core.system.text_files import read_json
 from model_core.tissues import TISSUES
 
 # Iglewicz and Hoaglin, How to Detect and Handle Outliers (1993): modified z scores beyond 3.5.
 OUTLIER_Z, NORMAL_MAD = 3.5, 0.6745
 FEWEST_FOR_OUTLIERS = 5  # with fewer, the median deviation says next to nothing
-SCORES = {
-    "dice": ("Dice", ""),
-    "mhd_3d": ("3D-MHD", "voxels"),
-    "asd_mm": ("ASD", "mm"),
-    "hd95_mm": ("HD95", "mm"),
-}
 COMPLETE, FAILED, INCOMPLETE, PENDING = "complete", "failed", "incomplete", "pending"
 
 
@@ -94,11 +89,11 @@ def _row(files: ResultFiles) -> Row:
 def _scores(tissues: object) -> dict[str, float]:
     scores = {}
     for entry in _objects(tissues):
-        for key in SCORES:
-            value = entry.get(key)
+        for metric in SCORES:
+            value = entry.get(metric.key)
             # As a score row writes them: "inf" where one of the maps has none of a tissue, null where both.
             number = math.inf if value == "inf" else float(value) if _is_number(value) else math.nan
-            scores[f"{key}_{entry.get('tissue')}"] = number
+            scores[f"{metric.key}_{entry.get('tissue')}"] = number
     return scores
 
 

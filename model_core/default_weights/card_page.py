@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from model_core.metric_table import SCORES
 from model_core.tissues import TISSUES
 from model_core.windows import describe_step
 
@@ -12,7 +13,6 @@ PUBLISHED = (
     "For comparison: Dice .953, .925 and .910 for CSF, gray and white matter on real scans of iSeg-2017, with weights "
     "trained on the other nine subjects of one site (Non-local U-Net, AAAI 2020, Table 1)."
 )
-SCORE_COLUMNS = (("Dice", "dice", 3), ("3D-MHD", "mhd_3d", 3), ("ASD mm", "asd_mm", 3), ("HD95 mm", "hd95_mm", 2))
 
 
 def describe_card(card: dict[str, Any]) -> str:
@@ -133,9 +133,9 @@ def _scores(scores: dict[str, Any]) -> str:
     for name, tissues in groups.items():
         for tissue in TISSUES:
             figures = tissues[tissue.key]
-            cells = [_mean_and_deviation(figures, key, digits) for _, key, digits in SCORE_COLUMNS]
+            cells = [_mean_and_deviation(figures, metric.key, metric.short_digits) for metric in SCORES]
             rows.append((name, tissue.name, *cells))
-    head = ("anatomy", "tissue", *(title for title, *_ in SCORE_COLUMNS))
+    head = ("anatomy", "tissue", *(metric.heading for metric in SCORES))
     return (
         f"{scores['data']}; {describe_step(scores['overlap_step'])}; mean ± standard deviation over the anatomies in "
         f"the first rows, over the draws of an anatomy in the others.\n\n{table(head, rows)}\n\n{PUBLISHED}"

@@ -13,13 +13,14 @@ from tqdm import tqdm
 
 from model_core.inference import Segmenter
 from model_core.inference.accumulator import Progress
+from model_core.metric_table import SCORES
 from model_core.metrics import score_tissues
 from model_core.synthesis.anatomies import Anatomy
 from model_core.synthesis.generator import synthesize_pair
 from model_core.system.files import replace_when_complete
 from model_core.tissues import TISSUES
 
-METRICS = ("dice", "mhd_3d", "asd_mm", "hd95_mm")
+METRICS = tuple(metric.key for metric in SCORES)
 SEED = 900  # of the draws; no training uses it
 BOTH_SCANS = ("t1", "t2")
 VOXEL_MM = (1.0, 1.0, 1.0)  # spacing of synthetic pairs

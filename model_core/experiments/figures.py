@@ -14,7 +14,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, NullLocator
 
 from model_core.experiments.published import Scores
-from model_core.experiments.results import COLUMNS, HEADINGS, Evaluation, Metric
+from model_core.experiments.results import COLUMNS, HEADINGS, Evaluation
+from model_core.metric_table import Metric
 from model_core.reports.plot_style import CURVE_COLORS, PLOT_STYLE
 from model_core.tissues import TISSUES
 from model_core.training.history import Row
@@ -60,7 +61,7 @@ def draw_scores(metric: Metric, models: Mapping[str, Sequence[Evaluation]], publ
             axis.set_xlim(-0.5, len(models) - 0.5)
             axis.grid(axis="x", visible=False)
             axis.yaxis.set_major_locator(MaxNLocator(6))
-        panels[0].set_ylabel(f"{metric.title}, {metric.better}")
+        panels[0].set_ylabel(f"{metric.heading}, {metric.better} is better")
         _name_markers(figure, panels[0], with_means=max(map(len, models.values())) > 1, with_paper=bool(published))
         return _png(figure)
 

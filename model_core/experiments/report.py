@@ -18,8 +18,9 @@ from model_core.experiments.plan import (
     Plan,
 )
 from model_core.experiments.published import Scores
-from model_core.experiments.results import METRICS, Evaluation, Results
+from model_core.experiments.results import Evaluation, Results
 from model_core.experiments.tables import NONE, minutes_cell, printed, scores_table, test_cells, tests_table
+from model_core.metric_table import METRIC
 from model_core.networks import build_network, count_parameters
 from model_core.reports.document import Heading, Items, Paragraph, Part, Picture, Table, write_document
 
@@ -109,10 +110,12 @@ def _compare(
     for key, caption in captions.items():
         models = {TITLES[model]: list(evaluations.values()) for model, evaluations in found.items()}
         papers = {TITLES[model]: scores for model, scores in figures[key].items()}
-        yield scores_table(f"{caption}: {METRICS[key].title}", METRICS[key], models, papers, papers_n)
+        yield scores_table(f"{caption}: {METRIC[key].heading}", METRIC[key], models, papers, papers_n)
         if any(models.values()):
-            what = f"{METRICS[key].title} of {', '.join(models)}: dots are subjects, hollow diamonds the paper's values"
-            yield Picture(f"{name}-{key}", draw_scores(METRICS[key], models, papers), what)
+            what = (
+                f"{METRIC[key].heading} of {', '.join(models)}: dots are subjects, hollow diamonds the paper's values"
+            )
+            yield Picture(f"{name}-{key}", draw_scores(METRIC[key], models, papers), what)
     *others, last = found
     if max(map(len, found.values())) == 1:
         yield Paragraph(
@@ -261,7 +264,7 @@ def _cross_site(results: Results) -> Iterator[Part]:
     models = {TITLES[model]: list(evaluations.values()) for model, evaluations in within.items() if evaluations}
     if models:
         caption = "For comparison, within the first data set (leave-one-subject-out): Dice"
-        yield scores_table(caption, METRICS["dice"], models, {}, NONE)
+        yield scores_table(caption, METRIC["dice"], models, {}, NONE)
         yield Paragraph("Other subjects are other people: the two tables cannot be paired, and are not tested.")
 
 

@@ -11,39 +11,13 @@ from typing import Any
 
 from model_core.experiments.jobs import TRAINING_FOLDER, job_folder, read_state
 from model_core.experiments.plan import Job, Plan
+from model_core.metric_table import SCORES
 from model_core.tissues import TISSUES
 from model_core.training.history import HISTORY_FILE, Row, read_history
 
 AVERAGE = "average"
 COLUMNS = (*(tissue.key for tissue in TISSUES), AVERAGE)
 HEADINGS = (*(tissue.key.upper() for tissue in TISSUES), "Average")
-
-
-@dataclass(frozen=True)
-class Metric:
-    """A score as the tables show it.
-
-    Attributes:
-        key: of the scores' rows.
-        title: with unit.
-        digits: after the point.
-        better: which values are better.
-    """
-
-    key: str
-    title: str
-    digits: int
-    better: str
-
-
-METRICS = {
-    metric.key: metric
-    for metric in (
-        Metric("dice", "Dice", 4, "higher is better"),
-        Metric("mhd_3d", "3D-MHD (square roots of voxels)", 4, "lower is better"),
-        Metric("asd_mm", "ASD (mm)", 3, "lower is better"),
-    )
-}
 
 
 @dataclass(frozen=True)
@@ -121,9 +95,9 @@ class Results:
 
 def _evaluation(entry: dict[str, Any]) -> Evaluation:
     scores = {}
-    for key in METRICS:
-        values = {row["tissue"]: _number(row[key]) for row in entry["tissues"]}
-        scores[key] = values | {AVERAGE: sum(values.values()) / len(values)}
+    for metric in SCORES:
+        values = {row["tissue"]: _number(row[metric.key]) for row in entry["tissues"]}
+        scores[metric.key] = values | {AVERAGE: sum(values.values()) / len(values)}
     return Evaluation(entry["subject"], entry["step"], entry["windows"], entry["seconds"], scores)
 
 

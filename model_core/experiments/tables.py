@@ -6,8 +6,9 @@ import math
 from collections.abc import Mapping, Sequence
 
 from model_core.experiments.published import Figure, Scores
-from model_core.experiments.results import COLUMNS, HEADINGS, METRICS, Evaluation, Metric
+from model_core.experiments.results import COLUMNS, HEADINGS, Evaluation
 from model_core.experiments.statistics import paired_test, spread
+from model_core.metric_table import METRIC, Metric
 from model_core.reports.document import Table
 
 NONE = "–"
@@ -59,7 +60,7 @@ def tests_table(
     for key in metrics:
         for column, heading in zip(COLUMNS, HEADINGS, strict=True):
             values = [[model[1][subject].scores[key][column] for subject in subjects] for model in (first, second)]
-            rows.append([f"{METRICS[key].title}, {heading}", *test_cells(values[0], values[1], METRICS[key].digits)])
+            rows.append([f"{METRIC[key].heading}, {heading}", *test_cells(values[0], values[1], METRIC[key].digits)])
     caption = f"{first[0]} minus {second[0]}, paired Wilcoxon signed-rank test over the same subjects (two-sided)"
     return Table(caption, ["Score", "Mean difference", "n", "p", "Smallest p for this n"], rows)
 

@@ -14,44 +14,18 @@ surface distances     nan         inf
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
+from model_core.metric_table import METRIC, METRICS, SCORES
 from model_core.metrics.column_distances import mean_nearest_distances
 from model_core.metrics.surface_distances import surface_distances
 from model_core.tissues import NUM_CLASSES, TISSUES
 
-CONVENTIONS = {
-    "dice": "2|P∩R| / (|P|+|R|); both empty: 1, one empty: 0",
-    "mhd_3d": (
-        "mean over the three axes of the modified Hausdorff distance between the sets of all 1-D columns of the whole "
-        "binary volumes, zero and equal columns included; in square roots of voxels, spacing plays no part"
-    ),
-    "asd_mm": (
-        "mean of the two directed mean distances between surface voxels (foreground with a 6-neighbour outside); "
-        "both empty: undefined, one empty: infinite"
-    ),
-    "hd95_mm": (
-        "larger of the two directed 95th percentiles of the distances between surface voxels; "
-        "both empty: undefined, one empty: infinite"
-    ),
-    "volume_ml": "voxels of the tissue times the volume of one",
-}
-
-# Columns of the table: attribute of the row, heading, unit and convention, digits after the point.
-_COLUMNS = (
-    ("dice", "Dice", "", 4),
-    ("mhd_3d", "3D-MHD", "voxel units", 4),
-    ("asd_mm", "ASD mm", "mean of 2 ways", 3),
-    ("hd95_mm", "HD95 mm", "max of 2 ways", 3),
-    ("volume_ml", "Volume", "ml", 2),
-    ("reference_volume_ml", "Reference", "ml", 2),
-    ("volume_difference_percent", "Difference", "%", 1),
-)
-_AVERAGED = ("dice", "mhd_3d", "asd_mm", "hd95_mm")
-_FOOTNOTE = (
+FOOTNOTE = (
     "ASD: mean of the two directed means; HD95: larger of the two directed 95th percentiles; "
     "both between 6-neighbour surface voxels."
 )
@@ -144,36 +118,91 @@ def tissue_volumes(labels: np.ndarray, spacing: Sequence[float]) -> dict[str, fl
 
 @dataclass(frozen=True)
 class TissueScore:
-    """Scores of one tissue, one row of the table.
+    """Scores of one tissue, one row of the table; each value is an attribute, too, such as ``row.dice``.
 
     Attributes:
         tissue: key of the tissue: "csf", "gm" or "wm".
-        dice, mhd_3d, asd_mm, hd95_mm: see the functions of these names.
-        volume_ml, reference_volume_ml: in millilitres.
+        values: by the keys of ``METRICS``; nan is undefined.
     """
 
     tissue: str
-    dice: float
-    mhd_3d: float
-    asd_mm: float
-    hd95_mm: float
-    volume_ml: float
-    reference_volume_ml: float
+    values: Mapping[str, float]
 
-    @property
-    def volume_difference_percent(self) -> float:
-        """(volume - reference) / reference · 100; nan when the reference has none of the tissue."""
-        if not self.reference_volume_ml:
-            return math.nan
-        return 100 * (self.volume_ml - self.reference_volume_ml) / self.reference_volume_ml
+    def __getattr__(self, name: str) -> float:
+        try:
+            return vars(self)["values"][name]
+        except KeyError:
+            raise AttributeError(f"a row of scores has no {name}; it has tissue, {', '.join(METRIC)}") from None
 
     def as_dict(self) -> dict[str, str | float | None]:
         """The row for JSON: an undefined value is None, an infinite one the word "inf"."""
-        row = {**vars(self), "volume_difference_percent": self.volume_difference_percent}
-        for name in row.keys() - {"tissue"}:
-            if not math.isfinite(row[name]):
-                row[name] = None if math.isnan(row[name]) else "inf"
+        row: dict[str, str | float | None] = {"tissue": self.tissue}
+        for key, value in self.values.items():
+            row[key] = value if math.isfinite(value) else None if math.isnan(value) else "inf"
         return row
+
+
+class _Masks:
+    """One tissue in both label maps, and what several metrics want of them."""
+
+    def __init__(self, prediction: np.ndarray, reference: np.ndarray, spacing: Sequence[float]) -> None:
+        self.prediction, self.reference, self.spacing = prediction, reference, spacing
+
+    @cached_property
+    def surface_distances(self) -> tuple[np.ndarray, np.ndarray]:
+        return _surface_distances(self.prediction, self.reference, self.spacing)
+
+    def millilitres(self, mask: np.ndarray) -> float:
+        return float(np.count_nonzero(mask)) * float(np.prod(_spacing(self.spacing))) / 1000
+
+
+MEASURES: dict[str, Callable[[_Masks], float]] = {}
+
+
+def measure(key: str) -> Callable[[Callable[[_Masks], float]], Callable[[_Masks], float]]:
+    """Let a function fill the column of this key in ``METRICS``."""
+
+    def register(function: Callable[[_Masks], float]) -> Callable[[_Masks], float]:
+        MEASURES[key] = function
+        return function
+
+    return register
+
+
+@measure("dice")
+def _dice(masks: _Masks) -> float:
+    return dice(masks.prediction, masks.reference)
+
+
+@measure("mhd_3d")
+def _mhd_3d(masks: _Masks) -> float:
+    return mhd_3d(masks.prediction, masks.reference)
+
+
+@measure("asd_mm")
+def _asd_mm(masks: _Masks) -> float:
+    return _average(masks.surface_distances)
+
+
+@measure("hd95_mm")
+def _hd95_mm(masks: _Masks) -> float:
+    return _percentile_95(masks.surface_distances)
+
+
+@measure("volume_ml")
+def _volume_ml(masks: _Masks) -> float:
+    return masks.millilitres(masks.prediction)
+
+
+@measure("reference_volume_ml")
+def _reference_volume_ml(masks: _Masks) -> float:
+    return masks.millilitres(masks.reference)
+
+
+@measure("volume_difference_percent")
+def _volume_difference_percent(masks: _Masks) -> float:
+    found, expected = np.count_nonzero(masks.prediction), np.count_nonzero(masks.reference)
+    return 100 * (found - expected) / expected if expected else math.nan
 
 
 def score_tissues(labels: np.ndarray, reference_labels: np.ndarray, spacing: Sequence[float]) -> list[TissueScore]:
@@ -184,52 +213,38 @@ def score_tissues(labels: np.ndarray, reference_labels: np.ndarray, spacing: Seq
         spacing: voxel size along each array axis, in mm.
 
     Returns:
-        One row a tissue: CSF, GM, WM.
+        One row per tissue: CSF, GM, WM.
 
     Raises:
         ValueError: an argument is not 3-D or holds other values, the shapes differ, or a spacing is not positive.
     """
     labels, reference_labels = _pair(_label_map, labels=labels, reference_labels=reference_labels)
-    volumes, reference_volumes = tissue_volumes(labels, spacing), tissue_volumes(reference_labels, spacing)
     rows = []
     for tissue in TISSUES:
-        masks = labels == tissue.label, reference_labels == tissue.label
-        distances = _surface_distances(*masks, spacing)
-        rows.append(
-            TissueScore(
-                tissue=tissue.key,
-                dice=dice(*masks),
-                mhd_3d=mhd_3d(*masks),
-                asd_mm=_average(distances),
-                hd95_mm=_percentile_95(distances),
-                volume_ml=volumes[tissue.key],
-                reference_volume_ml=reference_volumes[tissue.key],
-            )
-        )
+        masks = _Masks(labels == tissue.label, reference_labels == tissue.label, spacing)
+        rows.append(TissueScore(tissue.key, {metric.key: MEASURES[metric.key](masks) for metric in METRICS}))
     return rows
 
 
 def format_scores(rows: Sequence[TissueScore]) -> str:
-    """The score table for the terminal: one line a tissue, the mean over them, and the conventions.
+    """The score table for the terminal: one line per tissue, the mean over them, and the conventions.
 
     Args:
         rows: as :func:`score_tissues` returns them; "n/a" stands for an undefined value and "∞" for an infinite one.
     """
     names = {tissue.key: tissue.name for tissue in TISSUES}
-    lines = [
-        [names[row.tissue], *(_cell(getattr(row, name), digits) for name, _, _, digits in _COLUMNS)] for row in rows
-    ]
-    means = {name: float(np.mean([getattr(row, name) for row in rows])) for name in _AVERAGED}
-    mean_line = ["Mean", *(_cell(means[name], digits) if name in means else "" for name, _, _, digits in _COLUMNS)]
-    headings = ["Tissue", *(heading for _, heading, _, _ in _COLUMNS)], ["", *(unit for _, _, unit, _ in _COLUMNS)]
+    lines = [[names[row.tissue], *(_cell(row.values[metric.key], metric.digits) for metric in METRICS)] for row in rows]
+    means = {metric: float(np.mean([row.values[metric.key] for row in rows])) for metric in SCORES}
+    mean_line = ["Mean", *(_cell(means[metric], metric.digits) if metric in means else "" for metric in METRICS)]
+    headings = ["Tissue", *(metric.title for metric in METRICS)], ["", *(metric.unit for metric in METRICS)]
     widths = [max(map(len, column)) for column in zip(*headings, *lines, mean_line, strict=True)]
 
     def aligned(line: list[str]) -> str:
         numbers = (text.rjust(width) for text, width in zip(line[1:], widths[1:], strict=True))
         return "  ".join([line[0].ljust(widths[0]), *numbers]).rstrip()
 
-    rule = "-" * (sum(widths) + 2 * len(_COLUMNS))
-    return "\n".join([*map(aligned, headings), rule, *map(aligned, lines), rule, aligned(mean_line), _FOOTNOTE])
+    rule = "-" * (sum(widths) + 2 * len(METRICS))
+    return "\n".join([*map(aligned, headings), rule, *map(aligned, lines), rule, aligned(mean_line), FOOTNOTE])
 
 
 def _cell(value: float, digits: int) -> str:

@@ -12,8 +12,8 @@ from pathlib import Path
 from model_core.errors import UserError
 from model_core.findings import Finding
 from model_core.inference.accumulator import Segmentation
+from model_core.metric_table import CONVENTIONS
 from model_core.metrics import TissueScore, format_scores
-from model_core.metrics.scores import CONVENTIONS
 from model_core.preprocessing import PreparedPair
 from model_core.preprocessing.raw_scans import intermediate_paths
 from model_core.segmentation.figure import draw_segmentation
