@@ -24,6 +24,11 @@ class Confidence:
     uncertainty: Any = None
 
     @classmethod
+    def told_by_sidecar(cls, sidecar: dict[str, Any]) -> Confidence:
+        """Take what the sidecar of a result in a file tells."""
+        return cls(expected_dice=sidecar.get("expected_dice") or {})
+
+    @classmethod
     def told_by(cls, event: dict[str, Any], folder: Path, scan: Any) -> Confidence:
         """Read what the worker's `done` event tells, which may be nothing.
 

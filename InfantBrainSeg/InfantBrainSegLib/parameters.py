@@ -1,9 +1,15 @@
 """The panel's parameters: they live in the scene, and are saved and loaded with it."""
 
+from pathlib import Path
 from typing import Annotated, Any
 
 from slicer import vtkMRMLLabelMapVolumeNode, vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode, vtkMRMLTableNode
 from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
+
+from .core_paths import make_core_importable
+
+make_core_importable()
+from model_core.segmentation_options import SegmentationOptions  # noqa: E402
 
 
 @parameterNodeWrapper
@@ -42,6 +48,18 @@ class InfantBrainSegParameterNode:
     createLabelMap: bool = False
     createProbabilities: bool = False
     scoreTable: vtkMRMLTableNode
+
+
+def batch_options(parameters: InfantBrainSegParameterNode, step: int, weights: Path | None) -> list[str]:
+    """Return the options of cohort.py that the panel stands for; `step` is in force; None: the default weights."""
+    how = SegmentationOptions(
+        step=step,
+        device=parameters.device,
+        align_t2=parameters.alignT2 and not parameters.raw,
+        bias_correction=parameters.biasCorrection and not parameters.raw,
+        raw=parameters.raw,
+    )
+    return [*how.as_arguments(), *([] if weights is None else ["--weights", str(weights)])]
 
 
 def run_options(parameters: InfantBrainSegParameterNode) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import slicer
@@ -14,7 +14,6 @@ from .disagreement_display import hide_disagreement, show_disagreement
 from .overlay_switch import OverlaySwitch
 from .result_table import ResultTable
 from .scoring_job import ScoringJob
-from .segmentation_job import SegmentationJob
 from .slice_views import jump_to
 from .uncertainty_display import hide_uncertainty, show_uncertainty
 
@@ -40,7 +39,7 @@ class ResultsView:
         self._scoring: ScoringJob | None = None
         self._node: Any = None
         self._refreshing = False
-        self._volumes_ml: dict[str, float] = {}
+        self._volumes_ml: Mapping[str, float] = {}
         self._confidence = Confidence()
         self._table = ResultTable(ui.scoreTable)
         self._disagreement = OverlaySwitch(ui.disagreementCheckBox, ui.fillCheckBox, hide_disagreement)
@@ -73,10 +72,10 @@ class ResultsView:
             self._ui.outlineCheckBox.checked = bool(display.GetVisibility2DOutline())
             self._refreshing = False
 
-    def show_result(self, job: SegmentationJob) -> None:
+    def show_result(self, volumes_ml: Mapping[str, float], confidence: Confidence) -> None:
         """Show what a run tells of its result without a reference: volumes, what to expect, where it is unsure."""
         self.forget_result()
-        self._volumes_ml, self._confidence = job.summary.get("volumes_ml", {}), job.confidence
+        self._volumes_ml, self._confidence = volumes_ml, confidence
         self._table.show(self._volumes_ml, self._confidence.expected_dice)
         self._ui.scoreLabel.text = WHAT_IS_EXPECTED if self._confidence.expected_dice else ""
         if self._confidence.uncertainty is not None:

@@ -20,6 +20,7 @@ make_core_importable()
 from model_core.tissues import CLASSES, CSF  # noqa: E402
 
 CSF_OPACITY_3D = 0.2  # it surrounds the cortex, which shall be seen
+STEP_ATTRIBUTE = "InfantBrainSeg.OverlapStep"  # of a segmentation node that a run has filled
 FILL_OPACITY = 0.5  # the gyri stay visible beneath the labels
 
 
@@ -110,7 +111,7 @@ class ResultDisplay:
         self._show_again()
         self._prepare(target)
         self._fill(target, labels)
-        target.SetAttribute("InfantBrainSeg.OverlapStep", str(step))
+        target.SetAttribute(STEP_ATTRIBUTE, str(step))
         if self._shows:
             self._show_scan()
         label_node = self._add_label_map(labels) if label_map else None
