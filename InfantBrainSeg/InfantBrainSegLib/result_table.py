@@ -20,7 +20,7 @@ EXPECTED_KEY = "expected"
 SHOWN = ("volume_ml", EXPECTED_KEY, "dice", "mhd_3d", "asd_mm", "hd95_mm", "volume_difference_percent")
 HEADINGS = {EXPECTED_KEY: _("Expected"), "volume_difference_percent": _("Diff. %")}  # the latter's title is too long
 WITHOUT_REFERENCE = ("volume_ml", EXPECTED_KEY)
-NARROW = (EXPECTED_KEY,)  # columns as wide as what stands in them; the others share the rest
+NARROW = (EXPECTED_KEY,)  # columns that beside scores are as wide as what stands in them; the others share the rest
 EXPECTED = _(
     "Expected agreement (Dice) with a person's labels: eight of ten maps lie within this range. It is estimated from "
     "how far the network's members disagree, calibrated on synthetic brains; it is no measurement."
@@ -63,7 +63,12 @@ class ResultTable:
                     self._set_cell(row, column, text, EXPECTED if text != "–" else NOT_EXPECTED)
                 else:
                     self._set_cell(row, column, format_score(key, values.get(key)))
+        header = self._table.horizontalHeader()
         for column, key in enumerate(SHOWN, 1):
+            is_narrow = bool(scores) and key in NARROW
+            header.setSectionResizeMode(
+                column, qt.QHeaderView.ResizeToContents if is_narrow else qt.QHeaderView.Stretch
+            )
             self._table.setColumnHidden(column, not scores and key not in WITHOUT_REFERENCE)
 
     def _fill_headings(self) -> None:
@@ -81,8 +86,6 @@ class ResultTable:
             item = qt.QTableWidgetItem(heading)
             item.setToolTip(explanation)
             table.setHorizontalHeaderItem(column, item)
-            if key in NARROW:
-                header.setSectionResizeMode(column, qt.QHeaderView.ResizeToContents)
         for row, tissue in enumerate(TISSUES):
             item = qt.QTableWidgetItem(tissue.name)
             swatch = qt.QPixmap(SWATCH, SWATCH)

@@ -9,7 +9,7 @@ import numpy as np
 import slicer
 from slicer.i18n import tr as _
 
-LOWEST_SHOWN = 0.1  # of 1, the most that there can be; less is shown nowhere, lest it hide the scan
+LOWEST_SHOWN = 0.25  # of 1, the most that there can be; less would hide the scan: all of the cortex is a little unsure
 OPACITY = 0.7
 COLORS = 64  # of the ramp
 RAMP = ((0, (40, 10, 90)), (0.4, (190, 40, 80)), (0.7, (250, 140, 10)), (1, (250, 250, 160)))  # share, red green blue

@@ -116,7 +116,7 @@ def test_one_switch_shows_the_uncertainty_over_the_views_and_leaves_no_trace(run
     assert np.allclose(shown.GetOrigin(), t1.GetOrigin())
     display = shown.GetDisplayNode()
     assert (display.GetWindowLevelMin(), display.GetWindowLevelMax()) == (0, 1)
-    assert (display.GetLowerThreshold(), bool(display.GetApplyThreshold())) == (pytest.approx(0.1), True)
+    assert (display.GetLowerThreshold(), bool(display.GetApplyThreshold())) == (pytest.approx(0.25), True)
     assert not opened.ui.fillCheckBox.checked  # filled tissues would hide it
     opened.ui.uncertaintyCheckBox.click()
     assert opened.ui.fillCheckBox.checked
