@@ -29,7 +29,7 @@ import socket
 import time
 import uuid
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 
 from tqdm import tqdm
 
@@ -162,7 +162,7 @@ def _describe(outcome: Outcome) -> str:
 
 
 @contextlib.contextmanager
-def _stop_file(output: Path) -> Iterator[Path]:
+def _stop_file(output: Path) -> Generator[Path]:
     """Name the file whose appearance stops this command's tasks, on whichever machine they run."""
     folder = output / HIDDEN_FOLDER
     for path in folder.glob("stop-*"):

@@ -14,7 +14,6 @@ has tissue beyond the reference's grid, that is extended by background, so that 
 from __future__ import annotations
 
 import argparse
-import platform
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,16 +21,13 @@ from pathlib import Path
 if __package__ in (None, ""):
     sys.path[0] = str(Path(__file__).resolve().parents[1])  # the repository root, so that `model_core` imports
 
-import nibabel
-import numpy as np
-import scipy
-
 from model_core.findings import Finding
 from model_core.metric_table import CONVENTIONS
 from model_core.metrics import TissueScore, format_scores
 from model_core.segmentation.comparison import Comparison, compare
 from model_core.system.command_line import run_command
 from model_core.system.files import check_can_replace
+from model_core.system.provenance import versions_of
 from model_core.system.text_files import write_json
 from model_core.volumes import read_labels
 
@@ -79,10 +75,7 @@ def _write_json(
         "notes": [*(finding.sentence for finding in findings), *compared.sentences],
         "tissues": [row.as_dict() for row in rows],
         "conventions": CONVENTIONS,
-        "versions": {
-            "python": platform.python_version(),
-            **{module.__name__: module.__version__ for module in (np, scipy, nibabel)},
-        },
+        "versions": versions_of(("numpy", "scipy", "nibabel")),
     }
     write_json(options.json, scores)
 

@@ -16,7 +16,7 @@ class GridSize:
     """The network grid among the voxels of a scan with canonical axes.
 
     Attributes:
-        scale: (3,), network voxels a scan voxel; exactly 1 where nothing is interpolated.
+        scale: (3,), network voxels per scan voxel; exactly 1 where nothing is interpolated.
         start: (3,), place of network voxel 0 among the scan's voxels.
         shape: (D, H, W) of the network grid.
     """

@@ -9,7 +9,8 @@ Synthetic pairs are made while the network trains. --scale 1 is the whole recipe
 three hours each on two cores, for the networks of the papers (windows of 16, 24 and 32 voxels in turn) a GPU, or half
 an hour of two cores for each hundredth. The command can be stopped or killed at any time and goes on when it is given
 again. With --initial-weights the smallest windows are left out and other pairs are met. The output folder gets a folder
-per member and stage, weights.safetensors with its card, scores.json, and WEIGHTS.md, the card to read.
+per member and stage, weights.safetensors with its card, scores.json, calibration.json and .png (the Dice that can be
+expected of a map without a reference), and WEIGHTS.md, the card to read.
 """
 
 from __future__ import annotations
@@ -26,12 +27,16 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
+from model_core.confidence.calibration import CARD_ENTRY
+from model_core.default_weights import calibrating
+from model_core.default_weights.calibration_figure import draw_calibration
 from model_core.default_weights.card_content import describe_scores, make_card, training_data
-from model_core.default_weights.card_page import describe_card
+from model_core.default_weights.card_page import page_of_card
 from model_core.default_weights.held_out import BOTH_SCANS, score_draws, summarise
 from model_core.default_weights.held_out import SEED as DRAWS_SEED
-from model_core.default_weights.recipe import SHARES, anatomy_files, default_members, stage_settings
+from model_core.default_weights.recipe import HELD_OUT, SHARES, anatomy_files, default_members, stage_settings
 from model_core.errors import UserError
 from model_core.inference import Segmenter
 from model_core.networks import NETWORKS, SegmentationNetwork, build_network
@@ -43,12 +48,14 @@ from model_core.synthesis.sampler import SyntheticSampler
 from model_core.system.command_line import STOPPED_BY_USER, run_command
 from model_core.system.devices import available_cores
 from model_core.system.files import replace_when_complete
+from model_core.system.provenance import sha256_of
 from model_core.training.loop import TrainingStopped, train
 from model_core.training.run_folder import CHECKPOINT_FILE, WEIGHTS_FILE
 from model_core.training.settings import TrainingSettings
 from model_core.weights import LARGEST_ENSEMBLE, load_weights, save_weights, window_of
 
 SCORES_FILE, CARD_FILE, INITIAL_FILE = "scores.json", "WEIGHTS.md", "initial.safetensors"
+CALIBRATION_PICTURE = "calibration.png"
 DEFAULT_DRAWS = 5
 SMALLEST_AGREEMENT = 0.9999  # of the labels by weights in half precision and in full, for weights to be stored in half
 
@@ -65,31 +72,29 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except TrainingStopped:
         print("Stopped; checkpoint and weights of the stage are saved. The same command goes on.", file=sys.stderr)
         raise SystemExit(STOPPED_BY_USER) from None
-    finish(
-        options, members, trained, [path.name for path in training], read_anatomies([*held_out, *options.test_anatomy])
-    )
+    finish(options, members, trained, training, read_anatomies([*held_out, *options.test_anatomy]))
 
 
 def finish(
     options: argparse.Namespace,
     members: Sequence[Member],
     trained: Sequence[Path],
-    training: Sequence[str],
+    training: Sequence[Path],
     held_out: Sequence[Anatomy],
 ) -> None:
-    """Join the members, score them, and write weights and card.
+    """Join the members, score them, learn what they can say of their own maps, and write weights and card.
 
     Args:
         options: of the command line.
         members: as they were trained.
         trained: the weights of each.
-        training: names of the anatomies trained on.
+        training: files of the anatomies trained on.
         held_out: anatomies to score on.
     """
     loaded = [load_weights(path) for path in trained]
     networks = [network for network, _ in loaded]
     network = networks[0] if len(networks) == 1 else Ensemble(networks)
-    card = make_card([card for _, card in loaded], options.scale, training, members)
+    card = make_card([card for _, card in loaded], options.scale, [path.name for path in training], members)
     weights = options.output / WEIGHTS_FILE
     card["half_precision_agreement"] = agreement = _agreement_in_half(network, held_out[0], options)
     half = agreement >= SMALLEST_AGREEMENT
@@ -105,10 +110,35 @@ def finish(
         for scan in BOTH_SCANS:
             by_given[scan] = score(draws=1, path=options.output / f"scores-{scan}.json", given=(scan,))
         card["one_scan_scores"] = {given: summarise(scored)["all"] for given, scored in by_given.items()}
+    if options.calibration_pairs:
+        card[CARD_ENTRY] = _calibrate(options, segmenter, step, _of_all(trained), training, held_out[: len(HELD_OUT)])
     save_weights(weights, network, card, half=half)
     with replace_when_complete(options.output / CARD_FILE) as temporary:
-        temporary.write_text(describe_card(load_weights(weights)[1]), encoding="utf-8")
+        temporary.write_text(page_of_card(load_weights(weights)[1]), encoding="utf-8")
     print(f"Weights: {weights}\nCard: {options.output / CARD_FILE}")
+
+
+def _calibrate(
+    options: argparse.Namespace,
+    segmenter: Segmenter,
+    step: int,
+    fingerprint: str,
+    training: Sequence[Path],
+    held_out: Sequence[Anatomy],
+) -> dict[str, Any]:
+    """Learn what Dice to expect, on anatomies trained on; check it on others; draw it; give the card's entry."""
+    tried = partial(calibrating.try_pairs, segmenter, step=step, fingerprint=fingerprint)
+    count = options.calibration_pairs
+    learned_from = tried(
+        read_anatomies(training), count, calibrating.SEED, path=options.output / calibrating.RECORDS_FILE
+    )
+    calibration = calibrating.learn(learned_from)
+    held_back = tried(
+        held_out, max(1, count * 2 // 3), calibrating.CHECK_SEED, path=options.output / calibrating.CHECK_FILE
+    )
+    with replace_when_complete(options.output / CALIBRATION_PICTURE) as temporary:
+        temporary.write_bytes(draw_calibration(calibration, learned_from, held_back))
+    return calibrating.card_entry(calibration, segmenter.looks, count, calibrating.check(calibration, held_back))
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -126,9 +156,17 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--score-step", type=int, metavar="STEP", help="overlap step (default: the whole brain, or 8)")
     add("--draws", type=int, default=DEFAULT_DRAWS, help="pairs of each held-out anatomy to score (default: 5)")
     add("--test-anatomy", nargs="+", default=[], metavar="LABELS", help="label maps to score on besides")
+    add(
+        "--calibration-pairs",
+        type=int,
+        default=calibrating.PAIRS,
+        help="pairs from which the expected Dice is learned, 0 leaves it out (default: %(default)s)",
+    )
     options = parser.parse_args(arguments)
     if options.draws < 1 or (options.score_step is not None and options.score_step < 1):
         parser.error("--draws and --score-step are 1 or more")
+    if options.calibration_pairs != 0 and options.calibration_pairs < 2:
+        parser.error("--calibration-pairs is 0, or 2 or more")
     if options.members is None:
         options.members = default_members(options.network)
     if not 1 <= options.members <= LARGEST_ENSEMBLE:
@@ -139,7 +177,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 def _fingerprint(weights: Path) -> str:
     """SHA-256 of a weights file, which is read whole first: a missing or damaged one is told of in a sentence."""
     load_weights(weights)
-    return hashlib.sha256(weights.read_bytes()).hexdigest()
+    return sha256_of(weights)
 
 
 @dataclass(frozen=True)
@@ -161,7 +199,7 @@ def _members(options: argparse.Namespace) -> list[Member]:
     ]
     options.output.mkdir(parents=True, exist_ok=True)
     names = [""] if options.members == 1 else [f"member-{number}" for number in range(1, options.members + 1)]
-    beginnings: list[Path | None] = [None] * options.members
+    beginnings: Sequence[Path | None] = [None] * options.members
     if options.initial_weights:
         beginnings = _split(options.initial_weights, [options.output / name for name in names])
     pairs_seeds = [settings.seed for settings in stages[0]]

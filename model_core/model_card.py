@@ -12,6 +12,7 @@ from model_core.windows import WHOLE_BRAIN
 
 CARD_KEY = "infantbrainseg_card"
 DEFAULT_WEIGHTS = Path(__file__).resolve().parents[1] / "Resources" / "weights" / "fast_unet.safetensors"
+EXTRACTION_WEIGHTS = DEFAULT_WEIGHTS.with_name("brain_extraction.safetensors")
 DEFAULT_WINDOW = 32
 PUBLISHED_STEP = 8
 SET_RIGHT = "use weights saved by train.py, or the default weights under Resources"  # ends of error sentences
@@ -119,8 +120,10 @@ def _end_of(tensor: dict[str, Any]) -> int:
 
 def _json_object(text: object) -> dict[str, Any] | None:
     """Return the object that a text or bytes in UTF-8 stand for; None if they stand for none."""
+    if not isinstance(text, str | bytes):
+        return None
     try:
         value = json.loads(text)
-    except (TypeError, ValueError, RecursionError):
+    except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None

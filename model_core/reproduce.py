@@ -8,7 +8,7 @@
 
 Every training is a job of its own that can be stopped and goes on when it is run again; finished jobs are not run
 again. Without --job all jobs run one after another, then report.html and report.md are written. --list-jobs prints
-the jobs' commands, one a line, for GNU parallel or an array of SLURM; several may run side by side. An output folder
+the jobs' commands, one per line, for GNU parallel or an array of SLURM; several may run side by side. An output folder
 keeps the settings that it was begun with. The experiments:
 
 """
@@ -32,11 +32,13 @@ from typing import Any
 from model_core.datasets.subjects import Subject, find_subjects
 from model_core.errors import UserError
 from model_core.experiments.jobs import job_folder, run_job
-from model_core.experiments.plan import EXPERIMENTS, NEEDS_OTHER_DATA, ExperimentSettings, Job, Plan
-from model_core.experiments.report import write_report
+from model_core.experiments.plan import EXPERIMENTS, NEEDS_OTHER_DATA, ExperimentPlan, ExperimentSettings, TrainingJob
+from model_core.experiments.report import write_experiment_report
+from model_core.segmentation_options import flag_of
 from model_core.system.command_line import STOPPED_BY_USER, run_command
 from model_core.system.files import replace_when_complete
 from model_core.system.locks import LockedError
+from model_core.system.provenance import changes_between
 from model_core.training.distributed import started_together
 from model_core.training.loop import TrainingStopped
 from model_core.training.settings import PRECISIONS
@@ -62,7 +64,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (until the process ends: the first says it all)
     begun = _read_begun(options.output)
     settings, note = _agree(options, begun), options.note or begun.get("note", "")
-    plan = Plan(settings, _labelled(options.data), _labelled(options.other_data) if options.other_data else ())
+    plan = ExperimentPlan(
+        settings, _labelled(options.data), _labelled(options.other_data) if options.other_data else ()
+    )
     if len(plan.subjects) < 2:
         raise UserError(f"{options.data} holds one labelled subject; expected two or more to leave one out; add some.")
     jobs = plan.jobs(options.experiment)
@@ -78,7 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print("Stopped; the checkpoint of the job is saved. The same command goes on.", file=sys.stderr)
         raise SystemExit(STOPPED_BY_USER) from None
     if not options.job:
-        print(f"Report: {write_report(options.output, plan, options.experiment, options.data, note)}")
+        print(f"Report: {write_experiment_report(options.output, plan, options.experiment, options.data, note)}")
     if faults:
         name, sentence = next(iter(faults.items()))
         others = (
@@ -87,7 +91,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         raise UserError(sentence if options.job else f"{name}: {sentence}{others}")
 
 
-def _run(options: argparse.Namespace, jobs: Sequence[Job]) -> dict[str, str]:
+def _run(options: argparse.Namespace, jobs: Sequence[TrainingJob]) -> dict[str, str]:
     """Run jobs one after another; give for each that is at fault its sentence. The others go on meanwhile."""
     faults = {}
     for number, job in enumerate(jobs, 1):
@@ -189,7 +193,7 @@ def _agree(options: argparse.Namespace, begun: dict[str, Any]) -> ExperimentSett
     before = begun.get("settings", now) | {name: begun.get(name) or now[name] for name in ("data", "other_data")}
     changed = [name for name in now if now[name] is not None and now[name] != before.get(name) and name != "device"]
     if changed:
-        said = ", ".join(f"--{name.replace('_', '-')} was {before.get(name)} and is {now[name]}" for name in changed)
+        said = ", ".join(changes_between(*({flag_of(name): of.get(name) for name in changed} for of in (before, now))))
         raise UserError(
             f"The experiments in {options.output} were begun otherwise: {said}; a folder keeps what it was begun "
             "with; give the same, or another --output."
@@ -220,7 +224,7 @@ def _labelled(folder: Path) -> tuple[Subject, ...]:
     return labelled
 
 
-def _chosen(jobs: list[Job], name: str | None) -> list[Job]:
+def _chosen(jobs: list[TrainingJob], name: str | None) -> list[TrainingJob]:
     chosen = [job for job in jobs if name in (None, job.name)]
     if not chosen and name:
         some = ", ".join(job.name for job in jobs[:3])
@@ -228,7 +232,7 @@ def _chosen(jobs: list[Job], name: str | None) -> list[Job]:
     return chosen
 
 
-def _command(options: argparse.Namespace, settings: ExperimentSettings, job: Job) -> str:
+def _command(options: argparse.Namespace, settings: ExperimentSettings, job: TrainingJob) -> str:
     """The command of a job, quoted for a shell; it runs from any folder."""
     parts = [sys.executable, str(Path(__file__).resolve())]
     for name in ("data", "output", "other_data"):

@@ -10,10 +10,9 @@ Examples::
     python model_core/segment.py --raw --t1 T1w.nii.gz --t2 T2w.nii.gz --output segmentation.nii.gz --report report.html
 
 The scans are skull-stripped (0 outside the brain) or come with --mask. With --raw they are as converted from DICOM:
-the bias is corrected, T2 aligned, and the brain extracted by SynthStrip or HD-BET if one is installed. The label map
-lies on T1's own grid, voxel by voxel: 0 background, 1 CSF, 2 gray matter, 3 white matter. Beside it a .json file says
-how it was made and holds the warnings of the checks, which are also printed. Files: NIfTI, Analyze, NRRD, MetaImage,
-by their suffix.
+the bias is corrected, T2 aligned, and the brain found. The label map lies on T1's own grid, voxel by voxel: 0
+background, 1 CSF, 2 gray matter, 3 white matter. Beside it a .json file says how it was made and holds the warnings of
+the checks, which are also printed. Files: NIfTI, Analyze, NRRD, MetaImage, by their suffix.
 """
 
 from __future__ import annotations
@@ -21,7 +20,6 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -32,6 +30,7 @@ if __package__ in (None, ""):
 import numpy as np
 from tqdm import tqdm
 
+from model_core.confidence.calibration import calibration_of
 from model_core.findings import Finding
 from model_core.inference import Segmenter
 from model_core.inference.accumulator import Progress, Segmentation
@@ -41,10 +40,19 @@ from model_core.segmentation.comparison import check_overlap, compare
 from model_core.segmentation.memory import check_can_prepare, fit_memory
 from model_core.segmentation.one_scan import check_one_scan
 from model_core.segmentation.options import parse
-from model_core.segmentation.outputs import Stage, check_paths, draw, probability_paths, tell, write_scores
+from model_core.segmentation.outputs import (
+    Stage,
+    check_paths,
+    draw,
+    on_network_grid,
+    probability_paths,
+    tell,
+    write_scores,
+)
 from model_core.segmentation.pipeline import PreparedScans, SegmentedScans, finish, prepare_scans, settle_step
 from model_core.segmentation.report_page import write_report
 from model_core.segmentation.sidecar import describe_weights, write_sidecar
+from model_core.segmentation.views import draw_views
 from model_core.segmentation_options import RAW_STEPS
 from model_core.system.command_line import run_command
 from model_core.system.devices import choose_device
@@ -76,6 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     reference = read_labels(options.reference) if options.reference else None
     check_content(options.weights)
     network, card = load_weights(options.weights)
+    calibration = calibration_of(card)
     segmenter = Segmenter(network, window=window_of(options.weights, card, network), device=how.device)
     step = settle_step(card, how)
     told = [*check_one_scan(t1, t2, options.weights, card), *(reference.findings if reference else ())]
@@ -102,8 +111,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     began = time.monotonic()
     segmentation, stages = _segment(segmenter, pair, step)
     seconds = time.monotonic() - began
-    with_probabilities = options.probabilities is not None
-    result = finish(prepared, segmentation, how, name=str(options.output), with_probabilities=with_probabilities)
+    result = finish(
+        prepared,
+        segmentation,
+        how,
+        name=str(options.output),
+        calibration=calibration,
+        with_probabilities=options.probabilities is not None,
+        with_uncertainty=options.uncertainty is not None,
+    )
     rows = _score(result.labels, reference)
     _write(options, base, result, pair.grid.brain)
     volumes, warnings = result.volumes_ml, result.findings
@@ -120,17 +136,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "raw_steps": [step.as_dict() for step in raw.steps] if raw else [],
         "age_months": how.age_months,
         "volumes_ml": volumes,
+        **result.trust.as_dict(),
         "windows": segmentation.windows_done,
         "seconds": round(seconds, 1),
         "tissues": [row.as_dict() for row in rows],
     }
     write_sidecar(options.output, content, warnings)
     if options.report:
-        with tempfile.TemporaryDirectory() as folder:
-            draw(Path(folder) / "result.png", options, pair, segmentation, drawn, rows)
-            picture = (Path(folder) / "result.png").read_bytes()
-        write_report(options.report, content, raw.steps if raw else (), picture, warnings)
-    tell(options, volumes, rows, stages, warnings)
+        views = draw_views(
+            pair.t1,
+            pair.t2,
+            segmentation.labels,
+            reference=on_network_grid(drawn, pair),
+            uncertainty=segmentation.uncertainty,
+        )
+        write_report(options.report, content, raw.steps if raw else (), views, warnings)
+    tell(options, result, rows, stages)
 
 
 def _text(path: Path | None) -> str | None:
@@ -205,6 +226,8 @@ def _write(options: argparse.Namespace, base: Volume, result: SegmentedScans, br
     write_volume(options.output, values[result.labels.array], base.affine, base)
     if options.save_mask:
         write_volume(options.save_mask, brain, base.affine, base)
+    if result.trust.uncertainty is not None:
+        write_volume(options.uncertainty, result.trust.uncertainty, base.affine, base)
     if result.probabilities is not None:
         options.probabilities.mkdir(exist_ok=True)
         for path, channel in zip(probability_paths(options), result.probabilities, strict=True):

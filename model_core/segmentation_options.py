@@ -15,8 +15,8 @@ from model_core.windows import WHOLE_BRAIN
 
 ORIENTATION, BIAS, ALIGNMENT, EXTRACTION = "orientation", "bias-correction", "alignment", "brain-extraction"
 RAW_STEPS = (ORIENTATION, BIAS, ALIGNMENT, EXTRACTION)
-AUTO = "auto"
-BRAIN_EXTRACTIONS = (AUTO, "synthstrip", "hd-bet")
+BUILT_IN = "built-in"
+BRAIN_EXTRACTIONS = (BUILT_IN, "synthstrip", "hd-bet")
 OLDEST_MONTHS = 24.0  # of an age that the check of the volumes takes
 WHOLE = "whole"  # as people write the overlap step ``WHOLE_BRAIN``
 
@@ -66,7 +66,7 @@ class SegmentationOptions:
         (), f"with --raw, leave out: {', '.join(RAW_STEPS)}", nargs="+", choices=RAW_STEPS, metavar="STEP"
     )
     brain_extraction: str = _option(
-        AUTO, "with --raw and without a mask: which tool (default: auto)", choices=BRAIN_EXTRACTIONS
+        BUILT_IN, "with --raw and without a mask: what finds the brain (default: built-in)", choices=BRAIN_EXTRACTIONS
     )
     age_months: float | None = _option(
         None, "age at the scan, 0 to 24, for the check of the volumes", type=float, metavar="AGE"
@@ -94,7 +94,7 @@ class SegmentationOptions:
                 "Raw scans were given with an alignment or bias correction of their own; expected --raw alone, which "
                 "aligns T2 and corrects the bias by itself; leave out --align-t2 and --bias-correction."
             )
-        if not self.raw and (self.skip or self.brain_extraction != AUTO):
+        if not self.raw and (self.skip or self.brain_extraction != BUILT_IN):
             raise UserError(
                 "--skip or --brain-extraction was given for scans that are not raw; expected --raw, whose steps they "
                 "are; give it, too, or leave them out."
@@ -138,8 +138,10 @@ class SegmentationOptions:
     @classmethod
     def from_arguments(cls, namespace: argparse.Namespace) -> Self:
         """Take the options from parsed arguments; what these lack keeps its default."""
-        given = {option.name: getattr(namespace, option.name) for option in fields(cls) if option.name in namespace}
-        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in given.items()})
+        named = [option.name for option in fields(cls) if option.name in namespace]
+        given: dict[str, Any] = {name: getattr(namespace, name) for name in named}
+        given |= {name: tuple(value) for name, value in given.items() if isinstance(value, list)}
+        return cls(**given)
 
 
 def flag_of(name: str) -> str:
@@ -152,7 +154,7 @@ def add_arguments(parser: argparse.ArgumentParser, *, leave_out: tuple[str, ...]
     for option in fields(SegmentationOptions):
         if option.name in leave_out:
             continue
-        how = dict(option.metadata) | {"default": option.default}
+        how: dict[str, Any] = dict(option.metadata) | {"default": option.default}
         if option.default is False:
             how["action"] = "store_true"
         parser.add_argument(flag_of(option.name), **how)

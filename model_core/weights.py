@@ -4,27 +4,35 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
-import numpy
-import safetensors
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_safetensors
 
 from model_core.errors import UserError
 from model_core.model_card import CARD_KEY, SET_RIGHT, describe_unreadable, read_card
-from model_core.networks import NETWORKS, SegmentationNetwork, build_network, count_parameters
+from model_core.networks import (
+    BRAIN_EXTRACTION,
+    EXTRACTION_NETWORKS,
+    NETWORKS,
+    TISSUES,
+    SegmentationNetwork,
+    build_network,
+    count_parameters,
+    task_of,
+)
 from model_core.networks.ensemble import Ensemble
 from model_core.system.files import replace_when_complete
+from model_core.system.provenance import versions_of
 
-LARGEST_WINDOW = 256  # voxels a side; attention over more than that fits no machine
+LARGEST_WINDOW = 256  # voxels per side; attention over more than that fits no machine
 NORMALISATIONS = {
     "window": "per window and modality: mean 0, standard deviation 1, floored at 1/sqrt(voxels)",
     "volume": "per brain and modality: clipped at its .5 and 99.5 percentiles, mean 0, standard deviation 1",
+    "scan": "per scan: clipped at its .5 and 99.5 percentiles, mean 0, standard deviation 1",
 }
 LARGEST_ENSEMBLE = 16
 
@@ -54,21 +62,24 @@ def save_weights(
         temporary.write_bytes(content)
 
 
-def load_weights(path: str | os.PathLike[str]) -> tuple[SegmentationNetwork, dict[str, Any]]:
+def load_weights(path: str | os.PathLike[str], task: str = TISSUES) -> tuple[SegmentationNetwork, dict[str, Any]]:
     """Read weights and rebuild the network that they belong to.
 
     Args:
         path: a ``.safetensors`` file of ``save_weights``.
+        task: what the network must be made for, ``TISSUES`` or ``BRAIN_EXTRACTION``.
 
     Returns:
         The network in evaluation mode on the CPU, and the card.
 
     Raises:
         UserError: the file is missing, is no safetensors file (a pickled checkpoint, say), is
-            damaged, carries no card, or its tensors are not those of the network that it names.
+            damaged, carries no card, its tensors are not those of the network that it names, or that network is made
+            for another task.
     """
     path = Path(path)
     card = read_card(path)
+    _check_task(path, card, task)
     try:
         with safe_open(path, framework="pt", device="cpu") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
@@ -102,9 +113,22 @@ def window_of(path: str | os.PathLike[str], card: dict[str, Any], network: Segme
     return window
 
 
+def _check_task(path: Path, card: dict[str, Any], task: str) -> None:
+    found = task_of(str(card.get("network")))
+    if found == task:
+        return
+    does = {TISSUES: "segments tissues", BRAIN_EXTRACTION: "finds the brain in a head"}
+    raise UserError(
+        f"The weights file {path} holds a network that {does[found]}; one that {does[task]} was expected; use the "
+        f"default weights for that, or such as were trained for it."
+    )
+
+
 def _facts(network: SegmentationNetwork, *, half: bool) -> dict[str, Any]:
     return {
         "network": network.name,
+        "task": task_of(network.name),
+        "spacing_mm": network.input_form.spacing_mm,
         "in_channels": network.in_channels,
         "num_classes": network.num_classes,
         "parameters": count_parameters(network),
@@ -113,19 +137,14 @@ def _facts(network: SegmentationNetwork, *, half: bool) -> dict[str, Any]:
         "stored_as": "float16" if half else "float32",
         "members": len(network.members) if isinstance(network, Ensemble) else 1,
         "normalisation": NORMALISATIONS[network.input_form.standardised_over],
-        "versions": {
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "numpy": numpy.__version__,
-            "safetensors": safetensors.__version__,
-        },
+        "versions": versions_of(("torch", "numpy", "safetensors")),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 
 
 def _named_network(path: Path, card: dict[str, Any]) -> SegmentationNetwork:
     name, channels, classes = card.get("network"), card.get("in_channels"), card.get("num_classes")
-    if not isinstance(name, str) or name not in NETWORKS:
+    if not isinstance(name, str) or not (name in NETWORKS or name in EXTRACTION_NETWORKS):
         raise UserError(
             f"The weights file {path} names the network {name!r}; one of {', '.join(NETWORKS)} was expected; "
             f"{SET_RIGHT}."
@@ -135,7 +154,7 @@ def _named_network(path: Path, card: dict[str, Any]) -> SegmentationNetwork:
         raise UserError(
             f"The weights file {path} names {members!r} members; 1 to {LARGEST_ENSEMBLE} were expected; {SET_RIGHT}."
         )
-    if not all(type(count) is int and 1 <= count <= 64 for count in (channels, classes)):  # True is an int, too
+    if not _is_count(channels) or not _is_count(classes):
         raise UserError(
             f"The weights file {path} names {channels!r} input and {classes!r} output channels; whole numbers were "
             f"expected; {SET_RIGHT}."
@@ -143,6 +162,10 @@ def _named_network(path: Path, card: dict[str, Any]) -> SegmentationNetwork:
     with torch.random.fork_rng(devices=[]):  # the first weights are not used, and reading a file draws no numbers
         built = [build_network(name, channels, classes) for _ in range(members)]
     return built[0] if members == 1 else Ensemble(built)
+
+
+def _is_count(value: object) -> TypeGuard[int]:
+    return type(value) is int and 1 <= value <= 64  # True is an int, too
 
 
 def _check_tensors(path: Path, network: SegmentationNetwork, tensors: dict[str, torch.Tensor]) -> None:

@@ -1,4 +1,4 @@
-"""The process that a panel talks to: requests on standard input, events on standard output, one JSON object a line.
+"""The process that a panel talks to: requests on standard input, events on standard output, one JSON object per line.
 
 Volumes travel as files in a folder. Standard error is the log. When standard input ends, the worker stops what it
 does, removes the folder and ends. The requests stand in service/messages.py.
@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 class Worker:
-    """Reads requests in one thread, so that a wish to stop is heard at once, and works on them in the main one.
+    """Reads requests in one thread, so that a request to stop is heard at once, and works on them in the main one.
 
     Args:
         requests: a line for each.
@@ -131,7 +131,7 @@ class Worker:
 
     def _stop_all(self, *, keep: bool) -> None:
         for request in list(self._outstanding):
-            request.stop.wish(keep=keep)
+            request.stop.ask(keep=keep)
 
     def _start(self) -> Tasks | None:
         """Import what the work needs and greet the panel; None where a package is missing or broken."""

@@ -40,7 +40,7 @@ class BatchSection:
         self._table = BatchTable(ui.batchTable)
         self._process = BatchProcess()
         self._subjects: list[BatchSubject] = []
-        self._ratings: dict[tuple[str, str], Rating] = {}
+        self._ratings: dict[str, Rating] = {}
         self._listed: tuple[str, str] | None = None  # folders of data and results that the subjects are of
         self._stopping = self._segmenting = False
         for rating, name in RATING_NAMES.items():
@@ -108,6 +108,9 @@ class BatchSection:
         """Keep the rating of the chosen subject's result in the folder of the results."""
         row = self._table.chosen
         subject, box = self._subjects[row], self._ui.ratingComboBox
+        if box.currentIndex < 0:
+            self._tell(_("No rating is chosen; choose good, usable or bad beside the comment."), is_error=True)
+            return
         rating, comment = box.itemData(box.currentIndex), self._ui.ratingCommentLineEdit.text
         try:
             write_rating(Path(self._listed[1]), subject.participant, subject.session, rating, comment)
@@ -177,19 +180,19 @@ class BatchSection:
 
     def _read_ratings(self) -> None:
         try:
-            self._ratings = read_ratings(Path(self._listed[1]))
+            self._ratings = read_ratings(Path(self._listed[1])).by_name
         except UserError as error:
             self._ratings = {}
             self._tell(str(error), is_error=True)
 
     def _rating_of(self, subject: BatchSubject) -> Rating | None:
-        return self._ratings.get((subject.participant, subject.session))
+        return self._ratings.get(subject.name)
 
     def _show_chosen(self) -> None:
         row = self._table.chosen
         rating = self._rating_of(self._subjects[row]) if row >= 0 else None
         box = self._ui.ratingComboBox
-        box.currentIndex = box.findData(rating.rating if rating is not None else "")
+        box.currentIndex = box.findData(rating.rating) if rating is not None else -1
         self._ui.ratingCommentLineEdit.text = rating.comment if rating is not None else ""
         self._refresh()
 

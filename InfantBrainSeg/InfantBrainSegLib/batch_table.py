@@ -21,7 +21,7 @@ STATES = {
     PENDING: _("not segmented yet"),
     INCOMPLETE: _("a scan is missing"),
 }
-RATING_NAMES = {"": _("not rated"), GOOD: _("good"), USABLE: _("usable"), BAD: _("bad")}
+RATING_NAMES = {GOOD: _("good"), USABLE: _("usable"), BAD: _("bad")}
 ROW_HEIGHT = 22  # pixels
 MOST_ROWS = 6  # that are seen without scrolling
 
@@ -52,12 +52,12 @@ class BatchTable:
         items = self._table.selectedItems()
         return items[0].row() if items else -1
 
-    def show(self, subjects: Sequence[BatchSubject], ratings: Mapping[tuple[str, str], Rating]) -> None:
-        """Show subjects anew."""
+    def show(self, subjects: Sequence[BatchSubject], ratings: Mapping[str, Rating]) -> None:
+        """Show subjects anew, with the ratings that there are by subject's name."""
         self._table.clearSelection()
         self._table.setRowCount(len(subjects))
         for row, subject in enumerate(subjects):
-            self.show_row(row, subject, ratings.get((subject.participant, subject.session)))
+            self.show_row(row, subject, ratings.get(subject.name))
 
     def show_row(self, row: int, subject: BatchSubject, rating: Rating | None) -> None:
         """Show one subject as it is now; the row stays chosen if it was."""

@@ -89,7 +89,7 @@ def _scores(card: dict[str, Any]) -> str:
     """Mean held-out Dice a tissue with n; else the validation's; else that there are none."""
     means = _held_out_dice(card)
     held_out = card.get("held_out_scores")
-    if means:
+    if means and held_out:
         listed = ", ".join(f"{name} {mean:.3f}" for name, mean in means.items())
         step = describe_step(held_out.get("overlap_step"))
         return _text(

@@ -19,14 +19,14 @@ class Confidence:
         uncertainty: scalar volume node outside of the scene on the scan's grid, 0 (all agree) to 1; or None.
     """
 
-    expected_dice: dict[str, list[float]] = field(default_factory=dict)
+    expected_dice: dict[str, tuple[float, float]] = field(default_factory=dict)
     uncertain_places: dict[str, list[float]] = field(default_factory=dict)
     uncertainty: Any = None
 
     @classmethod
     def told_by_sidecar(cls, sidecar: dict[str, Any]) -> Confidence:
         """Take what the sidecar of a result in a file tells."""
-        return cls(expected_dice=sidecar.get("expected_dice") or {})
+        return cls(expected_dice=_limits(sidecar))
 
     @classmethod
     def told_by(cls, event: dict[str, Any], folder: Path, scan: Any) -> Confidence:
@@ -44,4 +44,10 @@ class Confidence:
         if event.get("uncertainty"):
             uncertainty = read_scalar_volume(folder / event["uncertainty"])
             uncertainty.CopyOrientation(scan)
-        return cls(event.get("expected_dice") or {}, event.get("uncertain_places") or {}, uncertainty)
+        return cls(_limits(event), event.get("uncertain_places_mm") or {}, uncertainty)
+
+
+def _limits(told: dict[str, Any]) -> dict[str, tuple[float, float]]:
+    """Return lowest and highest Dice to expect by tissue key, of an event or a sidecar; empty where it has none."""
+    expected = told.get("expected_dice") or {}
+    return {tissue: (dice["low"], dice["high"]) for tissue, dice in expected.items()}

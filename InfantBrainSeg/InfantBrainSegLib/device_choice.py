@@ -76,7 +76,7 @@ def _tooltip(info: dict[str, Any] | None) -> str:
     for item in (info or {}).get("devices", []):
         if not item.get("usable"):
             lines.append(f"{item['title']}: {item.get('reason') or _('not usable')}")
-    if (info or {}).get("note"):
+    if info and info.get("note"):
         lines.append(info["note"])
     return "\n".join(lines)
 

@@ -8,7 +8,7 @@ import enum
 import logging
 import time
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -124,7 +124,7 @@ class Job(abc.ABC):
             return
         self._worker.ask_to_stop(keep=False)
         job = weakref.ref(self)  # the timer shall keep neither the job nor its nodes
-        qt.QTimer.singleShot(CANCEL_GRACE_MS, lambda: job() is not None and job()._end_if_deaf())
+        qt.QTimer.singleShot(CANCEL_GRACE_MS, lambda: (alive := job()) is not None and alive._kill_if_unresponsive())
 
     def scene_closed(self) -> None:
         """Cancel, and let go of all nodes at once: one that outlives its scene makes Slicer's views complain."""
@@ -212,7 +212,7 @@ class Job(abc.ABC):
         """Undo what was shown, when the job does not come to its end."""
 
     @contextlib.contextmanager
-    def failing(self) -> Iterator[None]:
+    def failing(self) -> Generator[None]:
         """Turn errors inside the block into the end of the job."""
         try:
             yield
@@ -257,7 +257,7 @@ class Job(abc.ABC):
         if self.state is JobState.STARTING:
             self._set_state(JobState.RUNNING)
 
-    def _end_if_deaf(self) -> None:
+    def _kill_if_unresponsive(self) -> None:
         if not self.isFinished and self._worker.holds(self):
             self._worker.end_process()
             self.end(JobState.CANCELLED)

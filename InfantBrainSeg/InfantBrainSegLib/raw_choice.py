@@ -13,7 +13,7 @@ from .errors import SegmentationError
 from .scene_volumes import describe_scan_problem
 
 NO_MASK = _("None: the scans are skull-stripped")
-NO_MASK_OF_RAW = _("None: HD-BET or SynthStrip finds the brain")
+NO_MASK_OF_RAW = _("None: the brain is found")
 PART_OF_RAW = _("Raw scans are aligned and corrected in any case.")
 QUESTION = _(
     "HD Brain Extraction will look for the brain in {name}. Slicer cannot be used meanwhile, nor can this be "

@@ -121,7 +121,7 @@ class ResultsView:
         """Move the slice views to where a tissue differs most from the reference, or is least certain without one."""
         tissue, job = TISSUES[row], self._scoring
         place = job.places.get(tissue.key) if job is not None else None
-        if place is not None and slicer.mrmlScene.IsNodePresent(job.referenceNode):
+        if job is not None and place is not None and slicer.mrmlScene.IsNodePresent(job.referenceNode):
             jump_to(tuple(place["position"]), job.referenceNode)
             self._ui.scoreLabel.text = _(
                 "{tissue}: the largest disagreement is here, {depth} mm deep; found {found}, expected {expected}."

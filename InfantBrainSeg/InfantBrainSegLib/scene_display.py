@@ -62,6 +62,10 @@ class ResultDisplay:
         showMaps: whether coarse maps appear in the views while the run goes on.
     """
 
+    _base: Any  # a node of Slicer's, or None once it is let go of
+    _other: Any
+    _output: Any
+
     def __init__(self, base: Any, other: Any, output: Any, *, showMaps: bool) -> None:
         self._base, self._other, self._output, self._shows = base, other, output, showMaps
         self._live: Any = None  # the segmentation node that shows the maps so far

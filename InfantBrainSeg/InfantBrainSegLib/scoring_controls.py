@@ -8,7 +8,7 @@ from typing import Any
 from slicer.i18n import tr as _
 
 from .errors import SegmentationError
-from .jobs import JobState
+from .jobs import Job, JobState
 from .logic import SegmentationLogic
 from .results_view import ResultsView
 from .scoring_job import ScoringJob
@@ -70,7 +70,7 @@ class ScoringControls:
 
     def cancel(self) -> None:
         """Stop a comparison that is going on."""
-        if self.is_running:
+        if self.job is not None and not self.job.isFinished:
             self.job.cancel()
 
     def scene_closed(self) -> None:
@@ -93,9 +93,9 @@ class ScoringControls:
             return _("The reference is the segmentation itself; choose another one under Inputs.")
         return ""
 
-    def _job_changed(self, job: ScoringJob) -> None:
-        parameters = self._parameters()
-        if parameters is None or job is not self.job:
+    def _job_changed(self, changed: Job) -> None:
+        parameters, job = self._parameters(), self.job
+        if parameters is None or job is None or changed is not job:
             return
         if job.state is JobState.DONE:
             parameters.scoreTable = job.tableNode

@@ -29,7 +29,9 @@ class ScoringJob(Job):
 
     def __init__(self, worker: Any, result: Any, reference: Any, table: Any = None) -> None:
         super().__init__(worker)
-        self.resultNode, self.referenceNode, self.tableNode = result, reference, table
+        self.resultNode: Any = result
+        self.referenceNode: Any = reference
+        self.tableNode: Any = table
         self.rows: list[dict[str, Any]] = []
         self.places: dict[str, dict[str, Any] | None] = {}
         self.disagreement: Any = None

@@ -60,7 +60,7 @@ class StepChoice:
     def __init__(self, ui: Any, onChosen: Callable[[int], Any]) -> None:
         self._ui, self._onChosen = ui, onChosen
         self._refreshing = False
-        self._sizes: dict[tuple[Any, ...], tuple[int, ...]] = {}
+        self._sizes: dict[tuple[Any, ...], tuple[int, ...] | None] = {}
         self._rows: tuple[UsualStep, ...] = usual_steps(whole_brain=False)
         for row in range(ROWS):
             self._button(row).connect("clicked()", self._chosen_by_button(row))

@@ -214,12 +214,12 @@ class WorkerClient:
 
     def _receive(self, event: Event) -> None:
         kind = event["event"]
-        if kind == "ready":
+        if kind == "ready" and self.folder is not None:
             self.ready = event
             token = secrets.token_hex(16)
             (self.folder / "token").write_text(token, encoding="utf-8")
             self._write({"request": "open", "id": "open", "folder": str(self.folder), "token": token})
-        elif kind == "opened":
+        elif kind == "opened" and self.ready is not None:
             self.shares_folder = bool(event.get("shared"))
             self._worker_folder = str(event.get("folder", ""))
             self._onEvent(self.ready)
@@ -233,7 +233,7 @@ class WorkerClient:
 
     def _receive_file(self, event: Event) -> None:
         name = str(event.get("file", ""))
-        if not name or Path(name).name != name or name.startswith("."):
+        if self.folder is None or not name or Path(name).name != name or name.startswith("."):
             self._note(f"refused a file named {name!r}")
             return
         with open(self.folder / name, "ab" if name in self._arriving else "wb") as file:

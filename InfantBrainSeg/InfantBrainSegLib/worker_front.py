@@ -72,7 +72,7 @@ class WorkerFront:
             self._start()
         self._job, self._request_id = job, next(self._numbers)
         if self.info is not None:
-            self._begin()
+            self._begin(self._job)
 
     def release(self, job: Job) -> None:
         """Forget a job that has ended."""
@@ -109,15 +109,15 @@ class WorkerFront:
         if event["event"] == "ready":
             self._set(event, "")
             if self._job is not None:
-                self._begin()
+                self._begin(self._job)
         elif self._job is not None and event.get("id") == self._request_id:
             self._job.receive(event)
         elif event["event"] == "error" and event.get("id") is None:
             self._set(None, str(event.get("sentence", "")), str(event.get("kind", "")))
 
-    def _begin(self) -> None:
+    def _begin(self, job: Job) -> None:
         """Let the job prepare its files, one short piece a turn of the event loop, and then send its request."""
-        self._steps = self._job.steps()
+        self._steps = job.steps()
         qt.QTimer.singleShot(0, self._next_step)
 
     def _next_step(self) -> None:

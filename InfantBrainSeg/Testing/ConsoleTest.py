@@ -183,7 +183,7 @@ class ConsoleTest(OpenPanel, unittest.TestCase):
                 self.logic.startSegmentation(*add_pair(), ageMonths=age)
 
     def test_an_unknown_tool_for_the_brain_is_refused(self):
-        with refuses("'bet' is no brain extraction tool", "hd-bet"):
+        with refuses("'bet' is no brain extraction;", "hd-bet"):
             self.logic.segment(*add_pair(), overlapStep=32, raw=True, brainExtraction="bet")
 
     def test_wrong_inputs_are_refused(self):

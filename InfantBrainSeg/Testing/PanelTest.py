@@ -17,7 +17,6 @@ from infant_brain_helpers import (
     kept_log,
     tool_tip,
     wait_until,
-    worker_finds,
 )
 
 
@@ -220,14 +219,6 @@ class BadInputTest(OpenPanel, unittest.TestCase):
         mask = add_label_map(t1 > 0, matrix, "Mask")
         self.choose(add_volume(noise, matrix, "Air"), add_volume(t2, matrix, "Head"), mask=mask, raw=True)
         self.assert_run_fails("T1 (Air) shows no head", "check the series")
-
-    def test_a_raw_scan_without_mask_and_tool(self):
-        if worker_finds("hd-bet", "mri_synthstrip", "synthstrip-docker", "synthstrip-singularity"):
-            self.skipTest("this machine has a brain extraction tool")
-        self.choose(*add_pair(), raw=True)
-        assert self.parameters.mask is None
-        self.assert_run_fails("No brain mask was given and neither HD-BET", "leave the extraction out.")
-        assert "--" not in self.ui.statusLabel.text
 
     def test_a_scan_without_brain(self):
         (t1, t2, _), matrix = crop()

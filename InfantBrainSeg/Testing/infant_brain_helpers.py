@@ -271,18 +271,6 @@ def run_core(script, *arguments):
     return _output_of(line, command)
 
 
-def worker_finds(*programs):
-    """Return whether one of these programs is installed where the worker runs: on its search path, or beside it."""
-    from InfantBrainSegLib.worker_command import WorkerCommand
-
-    code = (
-        "import os, shutil, sys; places = os.environ.get('PATH', ''), os.path.dirname(sys.executable);"
-        "print(any(shutil.which(name, path=place) for place in places for name in sys.argv[1:]))"
-    )
-    command = WorkerCommand.from_settings()
-    return _output_of([command.program_and_arguments()[0], "-c", code, *programs], command).strip() == "True"
-
-
 def _output_of(line, command):
     finished = subprocess.run(line, env=command.environment(), capture_output=True, text=True)
     assert finished.returncode == 0, finished.stderr

@@ -92,7 +92,7 @@ def _rows_of(
     return [
         Row(section, f"step {STEP} of the whole brain, {precision}", tuple(seconds), "s",
             target=WHOLE_RUN_SECONDS[precision]),
-        Row(section, f"windows a second, {precision}", paces, ""),
+        Row(section, f"windows per second, {precision}", paces, ""),
         Row(section, f"share of the matrix-product peak, {precision}", shares, "%", f"products of {PRODUCT_SIDE}²",
             float(np.median(paces)) * window_flop() / 1e12, peak / 1e12, "TFLOP/s"),
         Row(section, f"first full map, {precision}", tuple(1000 * each for each in first_maps), "ms",

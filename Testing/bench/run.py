@@ -36,6 +36,7 @@ from Testing.bench.rows import Row, format_table
 from Testing.bench.sample import Scans, default_network, sample_scans
 from Testing.bench.settings import FULL, QUICK, Settings
 from Testing.bench.training_rows import attention_row, iteration_rows
+from Testing.bench.whole_brain_rows import whole_brain_rows
 
 BUSY_LOAD = 0.5
 GPU_BATCH, GPU_ITERATIONS = 5, 200  # of training; the paper's batch
@@ -49,7 +50,9 @@ def measure(settings: Settings) -> list[Row]:
     rows = [row for row in inference if not row.is_check]
     rows += preview_rows(network, scans, settings)
     rows += inference_memory_rows(memory)
-    rows += [row for row in inference if row.is_check]
+    whole_brain = whole_brain_rows(network, scans, settings)
+    rows += [row for row in whole_brain if not row.is_check]
+    rows += [row for row in (*inference, *whole_brain) if row.is_check]
     rows += _rows_of_gpu(network, scans, cpu_labels, settings)
     rows += [attention_row(settings), attention_memory_row(memory)]
     rows += iteration_rows(settings, "cpu", multiply_flop() / seconds_of(multiply_on_all_cores))

@@ -14,9 +14,9 @@ class Settings:
 
     Attributes:
         repeats: rounds of the interleaved measurements.
-        crop_side: voxels a side of the crop that ours and the peers segment.
+        crop_side: voxels per side of the crop that ours and the peers segment.
         batch_sizes: of which each peer takes its best.
-        preview_side: voxels a side of the volume whose first map is timed; None takes the whole brain.
+        preview_side: voxels per side of the volume whose first map is timed; None takes the whole brain.
         preview_repeats: runs up to the first map.
         preview_windows: windows after the first map, of which the pace is taken.
         memory_windows: windows that the network runs on in each measurement of memory.

@@ -46,7 +46,7 @@ def attention_row(settings: Settings) -> Row:
 
 
 def iteration_rows(settings: Settings, device: str, peak: float) -> list[Row]:
-    """Whole iterations of the default network: windows a second, share of the peak, and whether windows are ready.
+    """Whole iterations of the default network: windows per second, share of the peak, and whether windows are ready.
 
     Args:
         settings: how many iterations are timed, and their windows.

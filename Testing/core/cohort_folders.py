@@ -46,9 +46,13 @@ if "--probabilities" in given:
     Path(given["--probabilities"]).mkdir()
     for tissue in ("background", "csf", "gm", "wm"):
         (Path(given["--probabilities"]) / f"{tissue}.nii.gz").write_bytes(tissue.encode())
+if "--uncertainty" in given:
+    Path(given["--uncertainty"]).write_bytes(b"uncertainty")
 volumes = {"csf": 100.0 + len(content), "gm": 400.0, "wm": 200.0}
 warnings = [{"code": "dark", "sentence": "dark & gloomy"}] if content.startswith(b"dark") else []
 sidecar = {"step": int(given["--step"]), "volumes_ml": volumes, "tissues": [], "warnings": warnings}
+expected = {name: {"low": 0.7, "middle": 0.8, "high": 0.85} for name in ("csf", "gm", "wm")}
+sidecar |= {"expected_dice": expected, "mean_uncertainty": 0.25}
 Path(str(output).removesuffix(".nii.gz") + ".json").write_text(json.dumps(sidecar))
 note("ended")
 """

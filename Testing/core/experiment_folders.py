@@ -5,7 +5,7 @@ from pathlib import Path
 
 from model_core.datasets.subjects import find_subjects
 from model_core.experiments.jobs import _made_with, job_folder
-from model_core.experiments.plan import ExperimentSettings, Plan
+from model_core.experiments.plan import ExperimentPlan, ExperimentSettings
 from model_core.tissues import TISSUES
 
 
@@ -20,7 +20,7 @@ def write_empty_subjects(folder, count):
 
 def plan_of(folder, others=None, **settings):
     subjects = tuple(find_subjects(folder))
-    return Plan(ExperimentSettings(**settings), subjects, tuple(find_subjects(others)) if others else ())
+    return ExperimentPlan(ExperimentSettings(**settings), subjects, tuple(find_subjects(others)) if others else ())
 
 
 def write_result(output, job, dice, *, seconds=60.0, mhd=0.5, asd=0.25, windows=10, iterations=None):

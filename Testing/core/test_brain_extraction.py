@@ -13,7 +13,7 @@ from head_phantoms import T1_HEAD, head_at, head_grid, head_scan, install_hd_bet
 from scan_phantoms import world_points
 
 from model_core.errors import UserError
-from model_core.preprocessing.brain_extraction import check_mask, choose_tool, extract_brain
+from model_core.preprocessing.brain_extraction import check_mask, choose_extractor, extract_brain
 from model_core.system.environment import TOOL_ENVIRONMENT
 from model_core.volumes import Volume, write_volume
 
@@ -35,7 +35,7 @@ def test_hd_bet_2_gets_a_canonical_scan_and_its_mask_comes_back_to_t1s_grid(head
     t1, brain = head
     canonical = nibabel.as_closest_canonical(nibabel.Nifti1Image(brain.array.astype(np.uint8), brain.affine))
     log, scan = install_hd_bet(tmp_path, monkeypatch, Volume(canonical.get_fdata() > 0, canonical.affine))
-    mask = extract_brain(t1, choose_tool("auto"))
+    mask = extract_brain(t1, choose_extractor("hd-bet"))
     assert np.array_equal(mask.array, brain.array)
     assert np.array_equal(mask.affine, t1.affine)
     assert log.read_text().split()[4:] == ["--save_bet_mask", "-device", "cpu", "--disable_tta"]
@@ -49,7 +49,7 @@ def test_hd_bet_1_is_asked_in_its_own_words(head, tmp_path, monkeypatch):
 if [ "$1" = --help ]; then echo "options: -mode -tta -s"; exit 0; fi
 echo "$@" > "{tmp_path}/log"; cp "{tmp_path}/answer.nii.gz" brain_mask.nii.gz"""
     install(tmp_path, monkeypatch, "hd-bet", script)
-    assert np.array_equal(extract_brain(t1, choose_tool("hd-bet"), gpu=True).array, brain.array)
+    assert np.array_equal(extract_brain(t1, choose_extractor("hd-bet"), gpu=True).array, brain.array)
     assert (tmp_path / "log").read_text().split() == [
         "-i",
         "scan.nii.gz",
@@ -68,8 +68,7 @@ def test_synthstrip_and_its_docker_wrapper_are_found(head, tmp_path, monkeypatch
     write_volume(tmp_path / "answer.nii.gz", brain.array, brain.affine)
     script = f'[ "$*" = "-i scan.nii.gz -o brain.nii.gz -m mask.nii.gz" ] && cp "{tmp_path}/answer.nii.gz" mask.nii.gz'
     install(tmp_path, monkeypatch, name, script)
-    tool = choose_tool("auto")
-    assert tool.title == "SynthStrip"
+    tool = choose_extractor("synthstrip")
     assert np.array_equal(extract_brain(t1, tool).array, brain.array)
 
 
@@ -81,48 +80,41 @@ def test_synthstrip_of_pip_is_found_with_the_standard_model_that_is_named(head, 
     monkeypatch.delenv("FREESURFER_HOME", raising=False)
     install(tmp_path, monkeypatch, "nipreps-synthstrip", script)
     with pytest.raises(UserError, match=r"synthstrip has no model: download .*synthstrip\.1\.pt .*SYNTHSTRIP_MODEL"):
-        choose_tool("auto")
+        choose_extractor("synthstrip")
     (tmp_path / "synthstrip.1.pt").touch()
     monkeypatch.setenv("SYNTHSTRIP_MODEL", str(tmp_path / "synthstrip.1.pt"))
-    assert np.array_equal(extract_brain(t1, choose_tool("auto")).array, brain.array)
+    assert np.array_equal(extract_brain(t1, choose_extractor("synthstrip")).array, brain.array)
     monkeypatch.delenv("SYNTHSTRIP_MODEL")
     (tmp_path / "models").mkdir()
     (tmp_path / "synthstrip.1.pt").rename(tmp_path / "models" / "synthstrip.1.pt")
     monkeypatch.setenv("FREESURFER_HOME", str(tmp_path))
-    assert choose_tool("synthstrip").program == str(tmp_path / "bin" / "nipreps-synthstrip")
-
-
-def test_where_both_are_installed_synthstrip_is_taken_for_it_knows_infants(tmp_path, monkeypatch):
-    for name in ("hd-bet", "synthstrip-docker"):
-        install(tmp_path, monkeypatch, name, "exit 0")
-    assert choose_tool("auto").name == "synthstrip"
-    assert choose_tool("hd-bet").name == "hd-bet"
+    assert choose_extractor("synthstrip").program == str(tmp_path / "bin" / "nipreps-synthstrip")
 
 
 def test_a_tool_that_is_not_installed_is_named(tmp_path, monkeypatch):
     install(tmp_path, monkeypatch, "hd-bet", "exit 0")
     with pytest.raises(UserError, match=r"SynthStrip \(mri_synthstrip or .*was not found"):
-        choose_tool("synthstrip")
+        choose_extractor("synthstrip")
 
 
 def test_a_tool_that_fails_says_why_with_its_last_words(head, tmp_path, monkeypatch):
     script = 'echo "first words" >&2; echo "RuntimeError: no weights, no brain" >&2; exit 3'
     install(tmp_path, monkeypatch, "mri_synthstrip", script)
     with pytest.raises(UserError, match=r"SynthStrip failed with status 3: .*no weights, no brain; .*--mask"):
-        extract_brain(head[0], choose_tool("synthstrip"))
+        extract_brain(head[0], choose_extractor("synthstrip"))
 
 
 def test_a_tool_without_a_mask_is_told(head, tmp_path, monkeypatch):
     install(tmp_path, monkeypatch, "mri_synthstrip", "exit 0")
     with pytest.raises(UserError, match=r"ended without a mask \(mask.nii.gz\)"):
-        extract_brain(head[0], choose_tool("synthstrip"))
+        extract_brain(head[0], choose_extractor("synthstrip"))
 
 
 def test_a_program_that_cannot_be_started_is_one_sentence(head, tmp_path, monkeypatch):
     install(tmp_path, monkeypatch, "mri_synthstrip", "")
     (tmp_path / "bin" / "mri_synthstrip").write_text("#!/no/such/interpreter\n")
     with pytest.raises(UserError, match="could not be started"):
-        extract_brain(head[0], choose_tool("synthstrip"))
+        extract_brain(head[0], choose_extractor("synthstrip"))
 
 
 def assert_child_ends(folder):
@@ -148,7 +140,7 @@ def test_an_interrupted_tool_ends_with_its_children(head, tmp_path, monkeypatch)
     try:
         threading.Thread(target=interrupt, daemon=True).start()
         with pytest.raises(KeyboardInterrupt):
-            extract_brain(head[0], choose_tool("synthstrip"))
+            extract_brain(head[0], choose_extractor("synthstrip"))
     finally:
         signal.signal(signal.SIGINT, before)
     assert_child_ends(tmp_path)
@@ -168,7 +160,7 @@ def test_what_is_raised_while_it_runs_ends_a_tool_with_its_children(head, tmp_pa
             raise NotWantedAnyMore
 
     with pytest.raises(NotWantedAnyMore):
-        extract_brain(head[0], choose_tool("synthstrip"), scratch=scratch, on_wait=look)
+        extract_brain(head[0], choose_extractor("synthstrip"), scratch=scratch, on_wait=look)
     assert list(scratch.iterdir()) == []
     assert_child_ends(tmp_path)
 
@@ -178,13 +170,13 @@ def test_a_tool_runs_in_the_environment_that_was_handed_over(head, tmp_path, mon
     monkeypatch.setenv("PYTHONHOME", "/Slicer/lib/Python")
     monkeypatch.setenv(TOOL_ENVIRONMENT, json.dumps({"PATH": os.environ["PATH"], "GIVEN": "as at the start"}))
     with pytest.raises(UserError, match="without a mask"):
-        extract_brain(head[0], choose_tool("synthstrip"))
+        extract_brain(head[0], choose_extractor("synthstrip"))
     assert (tmp_path / "log").read_text() == ", as at the start\n"
 
 
 def test_a_tool_of_an_unknown_name_is_refused_with_the_known_ones():
-    with pytest.raises(UserError, match="'bet' is no brain extraction tool; expected auto or synthstrip or hd-bet"):
-        choose_tool("bet")
+    with pytest.raises(UserError, match="'bet' is no brain extraction; expected built-in or synthstrip or hd-bet"):
+        choose_extractor("bet")
 
 
 def is_running(pid):

@@ -6,7 +6,6 @@ import json
 import os
 import shlex
 import threading
-import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +14,13 @@ from cohort_folders import REPOSITORY, QuickCohort, wait_until, write_data, writ
 from scan_phantoms import grid, scans
 
 from model_core import cohort
-from model_core.cohorts.files import PROGRAM_URL, PROGRAM_VERSION
 from model_core.cohorts.runs import segment_command
 from model_core.cohorts.subjects import CohortSubject
 from model_core.cohorts.tasks import CohortSettings, Task
 from model_core.errors import UserError
 from model_core.networks import build_network
+from model_core.program import PROGRAM_URL, PROGRAM_VERSION
+from model_core.segmentation_options import SegmentationOptions
 from model_core.system.command_line import run_command
 from model_core.volumes import read_labels, read_volume, write_volume
 from model_core.weights import save_weights
@@ -46,7 +46,7 @@ def test_results_are_named_and_described_as_bids_derivatives(two):
     shared = {path for path in found if "sub-" not in path}
     assert shared == {
         "dataset_description.json", "README", "CITATION.cff", "dseg.tsv", ".bidsignore", "group.tsv", "group.json",
-        "index.html", "figures/volumes.png",
+        "index.html",
     }  # fmt: skip
     description = json.loads((two.output / "dataset_description.json").read_text("utf-8"))
     assert description["DatasetType"] == "derivative"
@@ -67,11 +67,6 @@ def test_the_label_table_says_what_each_value_is(two):
     assert [(row["index"], row["abbreviation"], row["mapping"]) for row in rows] == [
         ("0", "BG", "0"), ("1", "CSF", "3"), ("2", "GM", "1"), ("3", "WM", "2"),
     ]  # fmt: skip
-
-
-def test_the_version_is_that_of_the_package():
-    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text("utf-8"))["project"]
-    assert project["version"] == PROGRAM_VERSION
 
 
 def test_the_home_page_is_that_of_the_extension():
@@ -227,6 +222,16 @@ def test_a_changed_option_weights_mask_or_a_missing_file_run_it_again_and_it_say
     assert two.audit("begun") == []
 
 
+def test_the_uncertainty_is_written_on_request_with_a_sidecar_and_leaves_with_its_result(two):
+    two.run("participant", "--participant-label", "01", "--uncertainty")
+    path = two.labels("sub-01").with_name("sub-01_space-T1w_desc-uncertainty_probseg.nii.gz")
+    assert path.read_bytes() == b"uncertainty"
+    sidecar = json.loads(path.with_name(path.name.replace(".nii.gz", ".json")).read_text("utf-8"))
+    assert sidecar["Description"].startswith("Entropy")
+    two.run("participant", "--participant-label", "01", "--step", 16)
+    assert not path.exists()
+
+
 def test_probabilities_of_an_earlier_result_do_not_stay_beside_a_new_one(two):
     two.run("participant", "--participant-label", "01")
     two.run("participant", "--participant-label", "01", "--step", 16, "--no-probabilities")
@@ -377,15 +382,17 @@ def test_a_listed_job_runs_its_subject_alone_whatever_the_paths_are_called(tmp_p
 
 def test_options_reach_the_segmentation_only_when_they_were_asked_for():
     subject = CohortSubject("01", "", "sub-01", Path("/d/t1.nii"), Path("/d/t2.nii"))
-    plain = Task(subject, Path("/d"), Path("/o"), CohortSettings(Path("/w"), 8, probabilities=False), Path("/stop"))
+    settings = CohortSettings(Path("/w"), SegmentationOptions(step=8), probabilities=False)
+    plain = Task(subject, Path("/d"), Path("/o"), settings, Path("/stop"))
     command = segment_command(plain, Path("/f"), None)
     assert [word for word in command if word.startswith("--")] == [
-        "--t1", "--t2", "--output", "--weights", "--step", "--device", "--picture", "--report", "--save-mask",
+        "--t1", "--t2", "--output", "--weights", "--step", "--picture", "--report", "--save-mask",
     ]  # fmt: skip
     subject = CohortSubject("01", "", "sub-01", Path("/d/t1.nii"), Path("/d/t2.nii"), age_months=6.5)
-    settings = CohortSettings(Path("/w"), 8, raw=True, skip=("alignment",), brain_extraction="hd-bet", max_memory=3)
+    how = SegmentationOptions(step=8, raw=True, skip=("alignment",), brain_extraction="hd-bet")
+    settings = CohortSettings(Path("/w"), how, max_memory=3)
     text = " ".join(segment_command(Task(subject, Path("/d"), Path("/o"), settings, Path("/stop")), Path("/f"), None))
-    assert text.endswith(
-        "--probabilities /f/probabilities --raw --skip alignment "
-        "--brain-extraction hd-bet --age-months 6.5 --max-memory 3"
+    assert text.split(" --weights /w ")[1].split(" --picture ")[0] == (
+        "--step 8 --raw --skip alignment --brain-extraction hd-bet --age-months 6.5"
     )
+    assert text.endswith("--probabilities /f/probabilities --max-memory 3")

@@ -5,12 +5,13 @@ import ast
 import importlib
 import re
 import shlex
-import tomllib
 from functools import cache
 from pathlib import Path
 
 import pytest
 import yaml
+
+from model_core.program import PROGRAM_VERSION
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 README = REPOSITORY / "README.md"
@@ -152,9 +153,8 @@ def test_the_python_example_imports_names_that_exist():
 
 def test_the_citation_has_the_version_of_the_package():
     citation = yaml.safe_load((REPOSITORY / "CITATION.cff").read_text(encoding="utf-8"))
-    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert citation["cff-version"] == "1.2.0"
-    assert citation["version"] == project["version"]
+    assert citation["version"] == PROGRAM_VERSION
     assert {"message", "title", "authors", "license"} <= set(citation)
 
 

@@ -11,14 +11,25 @@ import pytest
 import torch
 
 from model_core import make_weights
+from model_core.confidence.calibration import calibration_of
 from model_core.default_weights.held_out import summarise
-from model_core.default_weights.recipe import ANATOMIES, HELD_OUT, STAGES, Stage, anatomy_files, stage_settings
+from model_core.default_weights.recipe import (
+    ANATOMIES,
+    CUBIC_STAGES,
+    HELD_OUT,
+    RecipeStage,
+    anatomy_files,
+    stage_settings,
+)
 from model_core.system.command_line import run_command
 from model_core.volumes import write_volume
 from model_core.weights import load_weights
 
-TINY_STAGES = (Stage(16, 2, 200, 1.0, only_afresh=True), Stage(20, 2, 100, 0.7, output_dropout=0.1, falls=True))
-TINY_WHOLE_BRAIN_STAGES = (Stage(16, 2, 200, 1.0), Stage(24, 1, 100, 0.7, falls=True))
+TINY_STAGES = (
+    RecipeStage(16, 2, 200, 1.0, only_afresh=True),
+    RecipeStage(20, 2, 100, 0.7, output_dropout=0.1, falls=True),
+)
+TINY_WHOLE_BRAIN_STAGES = (RecipeStage(16, 2, 200, 1.0), RecipeStage(24, 1, 100, 0.7, falls=True))
 
 
 def test_no_held_out_anatomy_is_trained_on():
@@ -30,7 +41,7 @@ def test_no_held_out_anatomy_is_trained_on():
 
 
 def test_small_windows_come_first_and_the_rate_falls_last():
-    windows = [stage.window for stage in STAGES]
+    windows = [stage.window for stage in CUBIC_STAGES]
     assert windows == sorted(windows) == [16, 24, 32]
     settings = stage_settings("nonlocal_unet", 0.01, "cpu")
     assert [entry.iterations for entry in settings] == [100, 400, 60]
@@ -76,7 +87,7 @@ def folder(tmp_path_factory):
         write_volume(paths[-1], values.astype(np.uint8), np.eye(4))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("model_core.synthesis.deformation.PARENCHYMA_ML", (5.0, 6.0))
-        patch.setattr("model_core.default_weights.recipe.STAGES", TINY_STAGES)
+        patch.setattr("model_core.default_weights.recipe.CUBIC_STAGES", TINY_STAGES)
         patch.setattr("model_core.default_weights.recipe.RECIPES", {"fast_unet": TINY_WHOLE_BRAIN_STAGES})
         patch.setattr("model_core.synthesis.sampler.FIRST_STOCK", 2)
         patch.setattr(make_weights, "anatomy_files", lambda: (paths[:2], paths[2:]))
@@ -85,10 +96,11 @@ def folder(tmp_path_factory):
 
 def command(output, *more: str) -> int:
     arguments = ["--network", "model2", "--output", str(output), "--scale", "0.01", "--score-step", "20"]
+    arguments += ["--calibration-pairs", "0"]
     return run_command(make_weights.main, [*arguments, "--draws", "1", "--device", "cpu", *more])
 
 
-FAST = ("--network", "fast_unet", "--score-step", "16", "--members", "2")
+FAST = ("--network", "fast_unet", "--score-step", "16", "--members", "2", "--calibration-pairs", "4")
 
 
 @pytest.fixture(scope="module")
@@ -173,6 +185,31 @@ def test_members_of_an_ensemble_meet_the_same_pairs_and_differ_by_their_seeds(en
     one, other = (settings.seed for settings in (member.stages[0] for member in members_of(ensemble)))
     assert (one, other) == (2026, 3026)
     assert {tuple(member.pairs_seeds) for member in members_of(ensemble)} == {(2026, 2027)}
+
+
+def test_an_ensemble_learns_what_dice_to_expect_and_says_how_well_on_held_out_anatomies(ensemble):
+    card = load_weights(ensemble / "weights.safetensors")[1]
+    records, checks = (
+        json.loads((ensemble / name).read_text())["records"] for name in ("calibration.json", "calibration-check.json")
+    )
+    assert [record["anatomy"] for record in records] == ["one", "two", "one", "two"]
+    assert [record["anatomy"] for record in checks] == ["other", "other"]
+    assert len({json.dumps(record["dice"]) for record in [*records, *checks]}) == 6
+    calibration = calibration_of(card)
+    for tissue in ("csf", "gm", "wm"):
+        expected = [calibration.curves[tissue].expect(record["agreement"][tissue]).middle for record in checks]
+        true = [record["dice"][tissue] for record in checks]
+        error = np.abs(np.subtract(expected, true)).mean()
+        assert card["expected_dice"]["check"]["tissues"][tissue]["error"] == pytest.approx(error, abs=1e-3)
+    assert (ensemble / "calibration.png").read_bytes().startswith(b"\x89PNG")
+    page = (ensemble / "WEIGHTS.md").read_text()
+    assert "Expected Dice of a map without a reference" in page
+    assert "learned on 4 synthetic pairs" in page
+
+
+def test_the_expected_dice_can_be_left_out(made):
+    assert calibration_of(load_weights(made / "weights.safetensors")[1]) is None
+    assert not (made / "calibration.png").exists()
 
 
 def members_of(output):

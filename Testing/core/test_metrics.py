@@ -143,14 +143,6 @@ class TestMhd3d:
             column_distances.mean_nearest_distances(first, second), brute_force_means(first, second), atol=1e-12
         )
 
-    def test_same_without_the_popcount_of_numpy_2(self, monkeypatch):
-        monkeypatch.setattr(column_distances, "_count_bits", column_distances._count_bits_by_table)
-        rng = np.random.default_rng(2)
-        first, second = blob(rng, (24, 30, 70)), blob(rng, (24, 30, 70))
-        np.testing.assert_allclose(
-            column_distances.mean_nearest_distances(first, second), brute_force_means(first, second), atol=1e-12
-        )
-
     @pytest.mark.parametrize("length", [255, 256, 257, 300])
     def test_columns_that_differ_in_more_voxels_than_a_byte_counts(self, length):
         # Along the long axis each of the four columns differs in `length` voxels, along the others in 2.

@@ -165,7 +165,7 @@ def test_scans_that_do_not_overlap_are_refused_with_the_switch_that_helps():
 
 
 @pytest.mark.parametrize("shift_mm", [3.0, 90.0], ids=["near", "beside"])
-def test_alignment_finds_a_rigid_movement_and_is_repeatable(shift_mm):
+def test_alignment_finds_a_rigid_transform_and_is_repeatable(shift_mm):
     t1, _, _ = scans(*grid(spacing=(0.8, 0.8, 0.8)))
     _, t2, _ = scans(*grid(AXIS_ORDERS[17], spacing=(0.9, 0.9, 0.9), rim_mm=6))
     noise = np.random.default_rng(1)
@@ -175,10 +175,10 @@ def test_alignment_finds_a_rigid_movement_and_is_repeatable(shift_mm):
         )
         for s in (t1, t2)
     )
-    movement = np.eye(4)
-    movement[:3, :3] = Rotation.from_euler("xyz", (6, -4, 8), degrees=True).as_matrix()
-    movement[:3, 3] = CENTRE_MM - movement[:3, :3] @ CENTRE_MM + [shift_mm, -2, 1]
-    moved = Volume(t2.array, movement @ t2.affine, t2.path)
+    transform = np.eye(4)
+    transform[:3, :3] = Rotation.from_euler("xyz", (6, -4, 8), degrees=True).as_matrix()
+    transform[:3, 3] = CENTRE_MM - transform[:3, :3] @ CENTRE_MM + [shift_mm, -2, 1]
+    moved = Volume(t2.array, transform @ t2.affine, t2.path)
     pair = prepare_pair(t1, moved, align_t2=True)
     apart = prepare_pair(t1, t2)
     assert np.corrcoef(pair.t2[pair.mask], apart.t2[pair.mask])[0, 1] > 0.95

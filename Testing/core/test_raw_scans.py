@@ -23,7 +23,8 @@ from model_core import segment
 from model_core.errors import UserError
 from model_core.inference.accumulator import Progress, Segmentation
 from model_core.networks import build_network
-from model_core.preprocessing.raw_scans import STEPS, RawOptions, find_head, prepare_raw
+from model_core.preprocessing.raw_scans import RawOptions, find_head, prepare_raw
+from model_core.segmentation_options import RAW_STEPS
 from model_core.system.command_line import run_command
 from model_core.volumes import Volume, read_labels, write_volume
 from model_core.weights import save_weights
@@ -54,7 +55,7 @@ def test_t2_in_its_own_space_comes_to_lie_over_t1_and_every_step_is_kept_and_dra
     assert np.array_equal(raw.t1.array, t1.array)
     assert np.array_equal(raw.t1.affine, t1.affine)
     assert np.array_equal(raw.mask.array, brain.array)
-    assert [step.name for step in raw.steps] == list(STEPS)
+    assert [step.name for step in raw.steps] == list(RAW_STEPS)
     assert [step.done for step in raw.steps] == [True, False, True, True]
     assert stages == ["orientation", "alignment", "brain-extraction"]
     assert raw.steps[0].details == {"t1": "LPS", "t2": "PIR"}
@@ -89,12 +90,12 @@ def test_n4_flattens_a_field_over_the_head(heads):
 
 def test_steps_that_are_skipped_change_nothing(heads):
     t1, t2, _, _ = heads
-    raw = prepare_raw(t1, t2, None, RawOptions(skip=frozenset(STEPS[1:])))
+    raw = prepare_raw(t1, t2, None, RawOptions(skip=frozenset(RAW_STEPS[1:])))
     assert np.array_equal(raw.t1.array, t1.array)
     assert np.array_equal(raw.t2.affine, t2.affine)
     assert raw.mask is None
     assert [step.as_dict() for step in raw.steps[1:]] == [
-        {"name": name, "done": False, "tool": None, "seconds": 0.0} for name in STEPS[1:]
+        {"name": name, "done": False, "tool": None, "seconds": 0.0} for name in RAW_STEPS[1:]
     ]
 
 
@@ -102,7 +103,7 @@ def test_a_mask_on_another_grid_is_brought_to_t1s(heads):
     t1, t2, brain, _ = heads
     shape, affine = head_grid(spacing=(2.0, 2.0, 2.0), codes="ASL")
     other = Volume(np.isin(head_at(world_points(shape, affine)), (1, 2, 3)), affine, "mask.nrrd")
-    raw = prepare_raw(t1, t2, other, RawOptions(skip=frozenset(STEPS[1:])))
+    raw = prepare_raw(t1, t2, other, RawOptions(skip=frozenset(RAW_STEPS[1:])))
     overlap = 2 * (raw.mask.array & brain.array).sum() / (raw.mask.array.sum() + brain.array.sum())
     assert overlap > 0.95
 
@@ -180,11 +181,11 @@ def test_a_head_is_found_with_its_skull_and_without_the_air(heads):
     assert 2 * (found & truth).sum() / (found.sum() + truth.sum()) > 0.97
 
 
-def test_without_mask_and_tool_it_is_refused_at_once_and_both_ways_out_are_named(heads, no_tools):
+def test_a_tool_that_is_not_there_is_refused_before_any_work(heads, no_tools):
     t1, t2, _, _ = heads
     stages = []
-    with pytest.raises(UserError, match=r"HD-BET.*SynthStrip.*--mask.*--skip brain-extraction"):
-        prepare_raw(t1, t2, None, RawOptions(), on_stage=stages.append)
+    with pytest.raises(UserError, match=r"SynthStrip .* was not found .*--brain-extraction built-in.*--mask"):
+        prepare_raw(t1, t2, None, RawOptions(brain_extraction="synthstrip"), on_stage=stages.append)
     assert stages == []
 
 
@@ -220,6 +221,7 @@ def test_the_command_takes_raw_scans_to_labels_on_t1s_own_grid(case, heads, tmp_
     t1, _, brain, _ = heads
     log, _ = install_hd_bet(tmp_path, monkeypatch, brain)
     options = ["--output", "seg.nii.gz", "--report", "report.html", "--age-months", "7", "--skip", "bias-correction"]
+    options += ["--brain-extraction", "hd-bet"]
     segment.main([*case, *options])
     said = capsys.readouterr().out
     found = read_labels("seg.nii.gz")
@@ -241,8 +243,9 @@ def test_the_command_takes_raw_scans_to_labels_on_t1s_own_grid(case, heads, tmp_
     assert "-device cpu --disable_tta" in log.read_text()
     assert "brain-extraction: HD-BET" in said
     page = (tmp_path / "report.html").read_text("utf-8")
-    assert page.count("data:image/png;base64,") == 5
-    assert not re.search(r"src=\"(?!data:)|href=", page)
+    assert page.count("data:image/png;base64,") == 4  # a picture of each step
+    assert page.count("data:image/jpeg;base64,") == 6  # T1 and T2 in three planes
+    assert not re.search(r"src=\"(?!data:)|href=\"(?!#)", page)
     for finding in sidecar["warnings"]:
         assert f"Warning: {finding['sentence']}\n" in said
 
@@ -265,7 +268,7 @@ def test_the_command_brings_labels_to_a_t1_whose_header_is_wrong(case, lost, tmp
 
 def test_a_head_whose_extraction_was_skipped_is_refused_and_nothing_is_written(case, tmp_path, capsys):
     before = sorted(os.listdir(tmp_path))
-    assert run_command(segment.main, [*case, "--output", "seg.nii.gz", "--skip", *STEPS[1:]]) == 1
+    assert run_command(segment.main, [*case, "--output", "seg.nii.gz", "--skip", *RAW_STEPS[1:]]) == 1
     assert "does not look skull-stripped" in capsys.readouterr().err
     assert sorted(os.listdir(tmp_path)) == before
 

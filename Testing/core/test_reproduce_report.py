@@ -12,13 +12,13 @@ from experiment_folders import plan_of, write_empty_subjects, write_result
 
 from model_core.experiments import published
 from model_core.experiments.plan import EXPERIMENTS
-from model_core.experiments.report import write_report
+from model_core.experiments.report import write_experiment_report
 from model_core.experiments.results import Evaluation, Results
 from model_core.experiments.tables import scores_table
 from model_core.experiments.tables import tests_table as table_of_tests
 from model_core.metric_table import METRIC
 from model_core.reports.document import Heading, Paragraph, Picture, Table, write_document
-from model_core.training.history import Row, _cells
+from model_core.training.history import HistoryRow, _cells
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def plan(tmp_path):
 
 
 def report(output, plan, experiments, note="synthetic"):
-    write_report(output, plan, experiments, output.parent / "data", note)
+    write_experiment_report(output, plan, experiments, output.parent / "data", note)
     return (output / "report.md").read_text()
 
 
@@ -128,7 +128,10 @@ def test_a_full_report_of_all_experiments_holds_its_pictures(tmp_path):
         if job.validates:
             folder = output / "jobs" / job.name / "training"
             folder.mkdir()
-            rows = [Row(5000, 0.5, 1e-3, 9.0, {"csf": 0.7, "gm": 0.6, "wm": 0.5}), Row(10000, 0.2, 1e-3, 9.0, {})]
+            rows = [
+                HistoryRow(5000, 0.5, 1e-3, 9.0, {"csf": 0.7, "gm": 0.6, "wm": 0.5}),
+                HistoryRow(10000, 0.2, 1e-3, 9.0, {}),
+            ]
             lines = [",".join(_cells(row)) for row in rows]
             header = "iteration,loss,learning_rate,patches_per_second," + ",".join(
                 f"validation_dice_{tissue}" for tissue in ("csf", "gm", "wm")

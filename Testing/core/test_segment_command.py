@@ -15,6 +15,7 @@ import pytest
 from scan_phantoms import AXIS_ORDERS, T1_INTENSITIES, T2_INTENSITIES, grid, labels_at, scans, world_points
 
 from model_core import segment
+from model_core.confidence.calibration import Calibration, Curve
 from model_core.inference.accumulator import Progress, Segmentation
 from model_core.networks import build_network
 from model_core.system.command_line import run_command
@@ -107,6 +108,34 @@ def test_from_the_shell_it_writes_everything_that_it_was_asked_for(tmp_path, wei
     voxel_ml = abs(np.linalg.det(affine[:3, :3])) / 1000
     assert report["volumes_ml"]["gm"] == pytest.approx((labels == 2).sum() * voxel_ml)
     assert not list(tmp_path.rglob(".partial-*"))
+
+
+def calibrated(tmp_path, dice):
+    """Weights whose maps are expected to reach a Dice, whatever they agree on."""
+    curve = Curve((0.5,), (dice,), -0.5, 0.5)
+    entry = {"tissues": Calibration(dict.fromkeys(("csf", "gm", "wm"), curve)).as_dict()}
+    save_weights(tmp_path / "calibrated.safetensors", build_network("nonlocal_unet"), {"expected_dice": entry})
+    return tmp_path / "calibrated.safetensors"
+
+
+@pytest.mark.usefixtures("knowing")
+@pytest.mark.parametrize(("dice", "said"), [(0.8, ".70-.90"), (0.6, ".40-.80")])
+def test_what_is_expected_of_the_map_is_said_and_written_and_a_bad_one_warned_of(tmp_path, capsys, dice, said):
+    pair, _ = write_case(tmp_path, *grid())
+    output, uncertainty = tmp_path / "labels.nii.gz", tmp_path / "uncertainty.nii.gz"
+    arguments = [*pair, "--weights", calibrated(tmp_path, dice), "--output", output, "--uncertainty", uncertainty]
+    segment.main([str(argument) for argument in (*arguments, "--device", "cpu", "--step", 16)])
+    printed = capsys.readouterr().out
+    assert f"Expected Dice, without a reference: CSF {said}, Gray matter {said}, White matter {said}" in printed
+    sidecar = json.loads((tmp_path / "labels.json").read_text("utf-8"))
+    assert sidecar["expected_dice"]["gm"]["middle"] == dice
+    warned = [warning["sentence"] for warning in sidecar["warnings"] if warning["code"] == "expected-dice"]
+    assert len(warned) == (dice < 0.7)
+    assert all(said in sentence and "correct the map before you use it" in sentence for sentence in warned)
+    image = nibabel.load(uncertainty)
+    assert image.get_data_dtype() == np.float32
+    assert not np.asarray(image.dataobj).any()  # the stand-in is sure of each voxel
+    assert (sidecar["mean_uncertainty"], sidecar["uncertain_places_mm"]) == (0, {})
 
 
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
@@ -240,7 +269,8 @@ def test_the_report_of_prepared_scans_is_one_page_with_the_result(tmp_path, weig
     options = ["--weights", weights, "--device", "cpu", "--output", tmp_path / "labels.nii.gz"]
     run(*pair, *options, "--report", tmp_path / "report.html")
     page = (tmp_path / "report.html").read_text("utf-8")
-    assert page.count("data:image/png;base64,") == 1
+    assert page.count("data:image/jpeg;base64,") == 6  # T1 and T2 in three planes
+    assert page.count("<img") == 6
     assert "CSF, gray and white matter together have" in page
 
 

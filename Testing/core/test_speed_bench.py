@@ -17,7 +17,17 @@ from torch import nn
 from model_core.inference import Segmenter
 from model_core.metrics import dice
 from model_core.networks import build_network
-from Testing.bench import gpu_rows, inference_rows, machine, preview_rows, run, sample, settings, training_rows
+from Testing.bench import (
+    gpu_rows,
+    inference_rows,
+    machine,
+    preview_rows,
+    run,
+    sample,
+    settings,
+    training_rows,
+    whole_brain_rows,
+)
 from Testing.bench.peers import ATTENTIONS, columns_along, monai_probabilities, plain_nearest_distances, with_attention
 from Testing.bench.picture import draw_rows
 from Testing.bench.repeats import interleaved_seconds
@@ -292,3 +302,21 @@ def test_wrong_answers_fail_the_bench_and_missed_speed_does_not(monkeypatch, tmp
     assert record["rows"][0] | {"median": 2.5, "min": 2.0, "max": 3.0, "is_met": False} == record["rows"][0]
     assert (tmp_path / "bench" / "bench.png").exists()
     assert "| crop " in capsys.readouterr().out
+
+
+class TestWholeBrain:
+    def test_the_published_networks_run_is_reckoned_from_its_pace_and_set_against_ours(self, monkeypatch):
+        monkeypatch.setattr(whole_brain_rows, "run_command", lambda: (9.0, 1.2))
+        monkeypatch.setattr(whole_brain_rows, "first_map_and_pace", lambda *_: (1.0, 0.5))
+        monkeypatch.setattr(whole_brain_rows, "seconds_of", lambda run: 2.0)
+        monkeypatch.setattr(whole_brain_rows, "largest_difference_of_forms", lambda scans: Row("Same", "", (0.0,), ""))
+        scans = scans_of((40, 32, 32))  # windows of step 8: two
+        rows = whole_brain_rows.whole_brain_rows(TinyNetwork(), scans, settings.QUICK)
+        assert [(row.median, row.is_met) for row in rows[:1]] == [(2.0, True)]
+        assert (rows[1].median, rows[1].ours, rows[1].theirs) == (0.5, 2.0, 1.0)  # 2 windows of half a second
+        assert [(row.median, row.unit, row.is_met) for row in rows[2:4]] == [(9.0, "s", True), (1.2, "GB", True)]
+
+    def test_the_inference_form_gives_the_training_forms_probabilities(self):
+        row = whole_brain_rows.largest_difference_of_forms(scans_of((64, 64, 64)))
+        assert row.is_check
+        assert row.is_met

@@ -25,7 +25,7 @@ from model_core.datasets.subjects import LabelledPair
 from model_core.errors import UserError
 from model_core.networks import NETWORKS
 from model_core.networks.blocks import OutputHead, SegmentationNetwork, convolution
-from model_core.training.history import History, Row, read_history
+from model_core.training.history import History, HistoryRow, read_history
 from model_core.training.loop import TrainingSettings, TrainingStopped, prefetch, train, train_step
 from model_core.training.settings import network_settings
 from model_core.training.state import TrainingState, begin_training, reduced_precision
@@ -558,7 +558,7 @@ def test_the_history_drops_what_came_after_the_checkpoint_and_a_line_cut_short(t
     history = History(tmp_path)
     for iteration in (10, 20, 30):
         dice = {"csf": 0.5, "gm": 0.25, "wm": 0.75} if iteration == 20 else {}
-        history.append(Row(iteration, 1.5, 1e-3, 12.0, dice))
+        history.append(HistoryRow(iteration, 1.5, 1e-3, 12.0, dice))
     history.close()
     with open(tmp_path / "history.csv", "a") as file:
         file.write("40,1.2,0.0")

@@ -171,11 +171,28 @@ def test_the_result_is_that_of_the_command_voxel_by_voxel(opened, case, tmp_path
         name: pytest.approx((labels == label).sum() * voxel_ml) for label, name in enumerate(CLASSES) if label
     }
     assert (done["event"], done["id"], done["file"]) == ("done", 3, "labels.nii")
+    assert (done["uncertainty"], done["expected_dice"], done["uncertain_places_mm"]) == (None, {}, {})
     assert (done["step"], done["step_reached"], done["stopped"]) == (4, 4, False)
     assert (done["device"], done["network"], done["window"]) == ("cpu", "model2", 16)
     assert done["device_title"] == opened.ready["devices"][-1]["title"]
     assert names or tuple(done["grid_shape"]) == GRID_SHAPE
     assert done["seconds"] > 0
+
+
+def test_the_uncertainty_of_each_voxel_is_that_of_its_probabilities(opened, case):
+    done = opened.answer("segment", **fields(case, step=8, probabilities=True, uncertainty=True))
+    uncertainty = array_of(case / done["uncertainty"])
+    probabilities = np.stack([array_of(case / done["probabilities"][name]) for name in CLASSES]).astype(float)
+    brain = probabilities[0] < 1
+    bits = -(probabilities * np.log2(np.maximum(probabilities, 1e-30))).sum(axis=0)
+    np.testing.assert_allclose(uncertainty[brain], bits[brain] / 2, atol=1e-5)
+    assert not uncertainty[array_of(case / "t1.nii") == 0].any()
+    assert done["mean_uncertainty"] == pytest.approx(uncertainty[array_of(case / "t1.nii") != 0].mean(), abs=0.01)
+    affine = nibabel.load(case / "t1.nii").affine
+    for place in done["uncertain_places_mm"].values():
+        voxel = np.linalg.inv(affine) @ [*place, 1]
+        np.testing.assert_allclose(voxel, voxel.round(), atol=1e-3)
+        assert uncertainty[tuple(voxel[:3].round().astype(int))] > 0
 
 
 def test_maps_are_the_results_of_their_own_step(opened, case):
@@ -312,7 +329,7 @@ def test_disagreements_lie_on_the_references_grid_with_places_in_mm(opened, case
         ({"t2": "../t2.nii"}, "The field t2 is '../t2.nii'; expected the plain name"),
         ({"step": 17}, "The overlap step is 17 voxels; a whole number from 1 to the window's side of 16"),
         ({"step": "8"}, "The field step of the request segment is '8'"),
-        ({"device": "tpu"}, "The device is 'tpu'"),
+        ({"device": "tpu"}, "'tpu' is no device; expected auto, cpu"),
         ({"weights": "/none/w.safetensors"}, "/none/w.safetensors does not exist"),
         ({"weights": "damaged.safetensors"}, "is damaged"),
         ({"weights": "pickled.pt"}, "is a pickled checkpoint"),

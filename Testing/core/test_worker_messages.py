@@ -15,7 +15,7 @@ from model_core.service.messages import (
     Segment,
     Stop,
     Stopped,
-    StopWish,
+    StopRequest,
     parse,
 )
 
@@ -54,12 +54,12 @@ def test_a_field_that_may_be_null_may_be_missing():
 
 def test_what_a_panel_does_not_say_of_raw_scans_has_defaults():
     content = parse(line("segment", **segment_fields())).content
-    assert (content.raw, content.age_months, content.brain_extraction) == (False, None, "auto")
+    assert (content.raw, content.age_months, content.brain_extraction) == (False, None, "built-in")
 
 
 @pytest.mark.parametrize("age", [0, 7, 6.5, 24])
 def test_an_age_is_a_number_of_months_in_the_checks_range(age):
-    assert OLDEST_MONTHS == checks.OLDEST_MONTHS
+    assert checks.AGES[-1] == OLDEST_MONTHS
     content = parse(line("segment", **segment_fields(raw=True, age_months=age))).content
     assert (content.raw, content.age_months) == (True, age)
     assert isinstance(content.age_months, float)
@@ -114,14 +114,14 @@ def test_a_long_value_does_not_make_a_long_sentence():
     assert len(str(fault(line("stop", keep="x" * 100_000)))) < 300
 
 
-def test_a_wish_to_stop_without_a_result_stays_so():
-    wish = StopWish()
-    wish.check()
-    wish.wish(keep=True)
-    wish.check(may_keep=True)
+def test_a_request_to_stop_without_a_result_stays_so():
+    stop = StopRequest()
+    stop.check()
+    stop.ask(keep=True)
+    stop.check(may_keep=True)
     with pytest.raises(Stopped):
-        wish.check()
-    wish.wish(keep=False)
-    wish.wish(keep=True)
+        stop.check()
+    stop.ask(keep=False)
+    stop.ask(keep=True)
     with pytest.raises(Stopped):
-        wish.check(may_keep=True)
+        stop.check(may_keep=True)

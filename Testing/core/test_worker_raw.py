@@ -118,7 +118,8 @@ def test_a_head_is_corrected_aligned_extracted_and_segmented(
     tasks, case, folder, brain, tmp_path, monkeypatch, sink, without_repairs
 ):
     log, _ = install_hd_bet(tmp_path, monkeypatch, brain)
-    done = tasks.segment(Request(1, Segment(**head(case, age_months=7.0))), folder)
+    fields_of_head = head(case, age_months=7.0, brain_extraction="hd-bet")
+    done = tasks.segment(Request(1, Segment(**fields_of_head)), folder)
     stages = [stage for stage, _ in itertools.groupby(e["stage"] for e in sink.lines if e["event"] == "progress")]
     raw = ["loading", "preparing", "correcting", "aligning", "extracting", "preparing", "checking"]
     assert stages == [*raw, "segmenting", "writing"]
@@ -144,9 +145,8 @@ def test_a_mask_that_was_given_needs_no_tool(tasks, case, folder, brain, monkeyp
 @pytest.mark.parametrize(
     ("tool", "words"),
     [
-        ("auto", "No brain mask was given and neither HD-BET"),
         ("synthstrip", "SynthStrip .* was not found"),
-        ("bet", "no brain extraction tool"),
+        ("bet", "no brain extraction;"),
     ],
 )
 def test_without_a_tool_it_is_refused_before_any_work(tasks, case, folder, monkeypatch, tool, words):
@@ -182,11 +182,11 @@ def test_a_stop_ends_the_extraction_with_its_children_at_once(
     child = tmp_path / "child"
     write_program(tmp_path / "bin", "hd-bet", LASTING.format(child=child))
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/usr/bin:/bin")
-    request = Request(1, Segment(**head(case)))
+    request = Request(1, Segment(**head(case, brain_extraction="hd-bet")))
 
     def stop():
         wait_for(lambda: child.exists() and child.read_text().strip())
-        request.stop.wish(keep=True)
+        request.stop.ask(keep=True)
 
     threading.Thread(target=stop, daemon=True).start()
     with pytest.raises(Stopped):
@@ -205,7 +205,7 @@ def test_a_worker_whose_panel_is_gone_takes_even_a_deaf_tool_with_it(case, tmp_p
         worker.until("ready")
         worker.open(exchange)
         paths = {name: str(case / f"head_{name}.nii") for name in ("t1", "t2")}
-        worker.send("segment", 1, **head(case) | paths)
+        worker.send("segment", 1, **head(case, brain_extraction="hd-bet") | paths)
         wait_for(lambda: child.exists() and child.read_text().strip())
         tool = psutil.Process(worker.process.pid).children()[0].pid
         assert worker.status() == 0

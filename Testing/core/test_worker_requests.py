@@ -16,6 +16,7 @@ from model_core.errors import UserError
 from model_core.inference.accumulator import Progress, Segmentation
 from model_core.inference.plan import plan_windows_of
 from model_core.model_card import DEFAULT_WEIGHTS
+from model_core.segmentation import pipeline
 from model_core.service import requests, segmentation
 from model_core.service.channel import Channel, ExchangeFolder
 from model_core.service.messages import Open, Request, Score, Segment, Stopped
@@ -178,14 +179,14 @@ def test_a_stop_during_alignment_does_not_wait_for_its_end(tasks, folder, monkey
     def prepare_pair(*arguments, on_stage, **switches):
         on_stage("aligning")
         aligning.set()
-        stopped.stop.wish(keep=True)
+        stopped.stop.ask(keep=True)
         may_end.wait(60)
         try:
             on_stage("correcting")
         finally:
             ended.set()
 
-    monkeypatch.setattr(segmentation, "prepare_pair", prepare_pair)
+    monkeypatch.setattr(pipeline, "prepare_pair", prepare_pair)
     with pytest.raises(Stopped):
         tasks.segment(stopped, folder)
     assert aligning.is_set()
@@ -198,14 +199,14 @@ def test_a_stop_during_alignment_does_not_wait_for_its_end(tasks, folder, monkey
 @pytest.mark.parametrize(("keep", "before"), [(True, 16), (False, 16), (False, 8)])
 def test_a_stop_without_a_result_gives_none(tasks, folder, fake, keep, before):
     stopped = request()
-    fake.before_stage = staticmethod(lambda step: step == before and stopped.stop.wish(keep=keep))
+    fake.before_stage = staticmethod(lambda step: step == before and stopped.stop.ask(keep=keep))
     with pytest.raises(Stopped):
         tasks.segment(stopped, folder)
 
 
 def test_a_stop_that_keeps_gives_the_map_so_far(tasks, folder, fake):
     stopped = request()
-    fake.before_stage = staticmethod(lambda step: step == 8 and stopped.stop.wish(keep=True))
+    fake.before_stage = staticmethod(lambda step: step == 8 and stopped.stop.ask(keep=True))
     done = tasks.segment(stopped, folder)
     assert (done["step_reached"], done["step"], done["stopped"]) == (16, 8, True)
 
@@ -215,7 +216,7 @@ def test_a_stop_that_keeps_but_comes_after_the_last_window_changes_nothing(tasks
     real = segmentation.write_volume
 
     def write_volume(*arguments):
-        stopped.stop.wish(keep=True)
+        stopped.stop.ask(keep=True)
         real(*arguments)
 
     monkeypatch.setattr(segmentation, "write_volume", write_volume)
@@ -225,7 +226,7 @@ def test_a_stop_that_keeps_but_comes_after_the_last_window_changes_nothing(tasks
 
 def test_a_stop_while_the_result_is_written_is_heard(tasks, folder, fake, monkeypatch):
     stopped = request()
-    monkeypatch.setattr(segmentation, "write_volume", lambda *arguments: stopped.stop.wish(keep=False))
+    monkeypatch.setattr(segmentation, "write_volume", lambda *arguments: stopped.stop.ask(keep=False))
     with pytest.raises(Stopped):
         tasks.segment(stopped, folder)
 
@@ -238,7 +239,7 @@ def test_a_stop_is_heard_between_the_tissues_of_a_score(tasks, folder, monkeypat
 
     def score_tissues(*arguments):
         scored.append(1)
-        wanted.stop.wish(keep=keep)
+        wanted.stop.ask(keep=keep)
         return real(*arguments)
 
     monkeypatch.setattr(requests, "score_tissues", score_tissues)

@@ -166,11 +166,14 @@ def test_a_rating_is_kept_with_the_results_and_shown_again(opened, data):
     opened.ui.batchTable.selectRow(1)
     assert not opened.ui.ratingButton.enabled  # there is nothing to rate yet
     opened.ui.batchTable.selectRow(0)
+    assert opened.ui.ratingComboBox.currentIndex == -1
+    opened.ui.ratingButton.click()
+    assert opened.ui.batchLabel.text.startswith("No rating is chosen")
     opened.ui.ratingComboBox.currentIndex = opened.ui.ratingComboBox.findData("usable")
     opened.ui.ratingCommentLineEdit.text = "CSF\tleaks"
     opened.ui.ratingButton.click()
     assert column(opened, RATING) == ["usable", "–", "–"]
-    assert read_ratings(results) == {("01", ""): Rating("usable", "CSF leaks")}
+    assert read_ratings(results).by_name == {"sub-01": Rating("sub-01", "", "usable", "CSF leaks")}
     list_subjects(opened, data)
     assert column(opened, RATING) == ["usable", "–", "–"]
     opened.ui.batchTable.selectRow(0)

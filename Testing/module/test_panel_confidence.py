@@ -9,9 +9,13 @@ pytest.importorskip("slicer_core", reason="the bench's packages are missing: pip
 pytest_plugins = ["Testing.slicer_bench.fixtures", "panel_fixtures"]
 
 TOLD = {
-    "expected_dice": {"csf": [0.823, 0.9], "gm": [0.7, 0.845], "wm": [0.5, 1.0]},
+    "expected_dice": {
+        "csf": {"low": 0.823, "middle": 0.88, "high": 0.9},
+        "gm": {"low": 0.7, "middle": 0.8, "high": 0.845},
+        "wm": {"low": 0.5, "middle": 0.8, "high": 1.0},
+    },
     "uncertainty": "uncertainty.nii",
-    "uncertain_places": {"csf": [1.0, -2.0, 3.0], "wm": [-4.0, 5.0, -6.0]},
+    "uncertain_places_mm": {"csf": [1.0, -2.0, 3.0], "wm": [-4.0, 5.0, -6.0]},
 }
 VOLUME, EXPECTED, DICE = 1, 2, 3  # columns
 
@@ -70,7 +74,7 @@ def test_a_row_per_tissue_shows_volume_and_the_dice_to_expect(run):
     assert "with a person's labels" in told
     assert "no measurement" in told
     assert "no measurement" in opened.ui.scoreLabel.text
-    assert opened.panel.job.confidence.expected_dice == TOLD["expected_dice"]
+    assert opened.panel.job.confidence.expected_dice["csf"] == (0.823, 0.9)
 
 
 def test_a_worker_that_does_not_tell_what_to_expect_leaves_its_column_empty(run, slicer):

@@ -64,7 +64,7 @@ def test_raw_scans_are_aligned_and_corrected_anyway_and_their_brain_is_not_known
     assert not ui.alignT2CheckBox.enabled
     assert not ui.biasCorrectionCheckBox.enabled
     assert "in any case" in ui.alignT2CheckBox.toolTip
-    assert ui.maskSelector.noneDisplay == "None: HD-BET or SynthStrip finds the brain"
+    assert ui.maskSelector.noneDisplay == "None: the brain is found"
     assert ui.stepRow3WindowsLabel.text == "–"
     ui.rawCheckBox.checked = False
     assert ui.alignT2CheckBox.enabled
@@ -75,7 +75,7 @@ def test_raw_scans_are_aligned_and_corrected_anyway_and_their_brain_is_not_known
 
 def test_switch_and_age_reach_the_worker(opened):
     fields = opened.run().request()[0]
-    assert (fields["raw"], fields["age_months"], fields["brain_extraction"]) == (False, None, "auto")
+    assert (fields["raw"], fields["age_months"], fields["brain_extraction"]) == (False, None, "built-in")
     opened.ui.rawCheckBox.checked = True
     opened.ui.ageSpinBox.value = 0
     fields = opened.run().request()[0]

@@ -6,6 +6,7 @@ import math
 from pathlib import Path
 
 from model_core.errors import UserError
+from model_core.segmentation_options import OLDEST_MONTHS
 from model_core.system.text_files import read_json, read_rows
 from model_core.volumes.faults import check_content
 
@@ -15,7 +16,6 @@ MONTHS_PER_UNIT = {
     **dict.fromkeys(("week", "weeks", "wk", "w"), 7 * 12 / 365.25),
     **dict.fromkeys(("day", "days", "d"), 12 / 365.25),
 }
-OLDEST_MONTHS = 24.0  # of an age that the check of the volumes takes
 COLUMNS = ("age_months", "age")
 SESSION_COLUMNS = ("session_id", "session", "ses")
 NOTHING = ("n/a", "")

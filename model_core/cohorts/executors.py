@@ -6,7 +6,7 @@ import contextlib
 import itertools
 import os
 import queue
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -70,7 +70,7 @@ def _count_gpus() -> int:
     return torch.cuda.device_count()
 
 
-def run_locally(tasks: Sequence[Task], slots: Sequence[Slot]) -> Iterator[tuple[Task, Outcome]]:
+def run_locally(tasks: Sequence[Task], slots: Sequence[Slot]) -> Generator[tuple[Task, Outcome]]:
     """Run tasks in processes of this machine, one a slot at a time.
 
     Yields:
@@ -100,7 +100,7 @@ def run_locally(tasks: Sequence[Task], slots: Sequence[Slot]) -> Iterator[tuple[
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def run_on_dask(tasks: Sequence[Task], scheduler: str) -> Iterator[tuple[Task, Outcome]]:
+def run_on_dask(tasks: Sequence[Task], scheduler: str) -> Generator[tuple[Task, Outcome]]:
     """Run tasks on a Dask cluster whose machines see the same folders and have the same installation.
 
     A task whose worker dies is run again by another one, which finds what is complete already.
@@ -133,7 +133,7 @@ def run_on_dask(tasks: Sequence[Task], scheduler: str) -> Iterator[tuple[Task, O
 
 
 @contextlib.contextmanager
-def _connect(scheduler: str) -> Iterator[Client]:
+def _connect(scheduler: str) -> Generator[Client]:
     try:
         from distributed import Client
     except ImportError as error:

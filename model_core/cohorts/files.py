@@ -8,19 +8,18 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from model_core.cohorts.subjects import PROGRAM_NAME, CohortSubject
+from model_core.cohorts.subjects import CohortSubject
 from model_core.errors import UserError
+from model_core.program import PROGRAM_NAME, PROGRAM_URL, PROGRAM_VERSION
 from model_core.system.text_files import read_json, write_json, write_text
 from model_core.tissues import CLASSES, TISSUES, Tissue
 from model_core.volumes.label_values import DESCRIPTION_FILE
 
-PROGRAM_VERSION = "0.1.0"  # of pyproject.toml; results of another version are made again
 BIDS_VERSION = "1.10.0"
 # Abbreviations and values of the table of common image-derived labels in the BIDS specification.
 BIDS_LABELS = {"background": ("BG", 0), "csf": ("CSF", 3), "gm": ("GM", 1), "wm": ("WM", 2)}
 HIDDEN_FOLDER, LOGS_FOLDER = ".cohort", "logs"
-BIDSIGNORE = "logs/\nfigures/\nsub-*/figures/\n*.html\ngroup.tsv\ngroup.json\n"
-PROGRAM_URL = "https://example.org/SlicerInfantBrainSeg"  # the home page in CMakeLists.txt
+BIDSIGNORE = "logs/\nfigures/\nsub-*/figures/\n*.html\ngroup.tsv\ngroup.json\nratings.tsv\nratings.json\n"
 
 
 README = f"""{PROGRAM_NAME} segmentations
@@ -31,8 +30,10 @@ sub-*/[ses-*/]anat/*_space-T1w_dseg.nii.gz            labels on T1's own grid; d
 sub-*/[ses-*/]anat/*_space-T1w_dseg.json              sources, volumes, scores, warnings
 sub-*/[ses-*/]anat/*_space-T1w_desc-brain_mask.nii.gz the brain that was segmented
 sub-*/[ses-*/]anat/*_space-T1w_label-*_probseg.nii.gz probabilities of the tissues
+sub-*/[ses-*/]anat/*_space-T1w_desc-uncertainty_probseg.nii.gz  how unsure each voxel is, 0 to 1, if asked for
 sub-*.html, sub-*/figures/                            what to look at
 index.html, group.tsv, group.json                     the group
+ratings.tsv                                           what people think of each result
 
 Research use only; not a medical device. Look at each result before you use it.
 """
@@ -99,6 +100,11 @@ class ResultFiles:
 
     def all_probabilities(self) -> list[Path]:
         return [self.probabilities(tissue) for tissue in TISSUES]
+
+    @property
+    def uncertainty(self) -> Path:
+        """How unsure each voxel's label is, where that is wanted."""
+        return self.folder / f"{self.stem}_desc-uncertainty_probseg.nii.gz"
 
     @property
     def picture(self) -> Path:

@@ -7,8 +7,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from model_core.cohorts.files import PROGRAM_VERSION
 from model_core.errors import UserError
+from model_core.program import PROGRAM_VERSION
+from model_core.system.provenance import changes_between, sha256_of
 from model_core.volumes.faults import check_content
 from model_core.volumes.suffixes import split_suffix
 
@@ -49,11 +50,9 @@ def explain_difference(before: dict[str, Any], now: dict[str, Any]) -> str:
     changed = [change for change in changes if " is " not in change]
     phrases = [f"{' and '.join(changed)} changed"] if changed else []
     phrases += [change for change in changes if " is " in change]
-    for name, value in now["options"].items():
-        if value != (earlier := _entry(before, "options", name)):
-            phrases.append(f"{name} was {_word(earlier)} and is {_word(value)}")
-    if before.get("program") != now["program"]:
-        phrases.append(f"the program was {before.get('program', 'unknown')} and is {now['program']}")
+    earlier_options = {name: _entry(before, "options", name) for name in now["options"]}
+    phrases += changes_between(earlier_options, now["options"], word=_word)
+    phrases += changes_between({"the program": before.get("program", "unknown")}, {"the program": now["program"]})
     return "; ".join(phrases) or "its fingerprint is damaged"
 
 
@@ -83,14 +82,9 @@ def hash_file(path: Path) -> str:
         parts += sorted(
             other for other in path.parent.glob("*") if split_suffix(other.name)[0] == stem and other.suffix != ".json"
         )
-    digest = hashlib.sha256()
     try:
-        for part in dict.fromkeys(parts):
-            with open(part, "rb") as file:
-                while chunk := file.read(_CHUNK):
-                    digest.update(chunk)
+        return sha256_of(*dict.fromkeys(parts))
     except OSError as error:
         raise UserError(
             f"{path} cannot be read ({error.strerror}); expected a file that you may open; check its permissions."
         ) from error
-    return digest.hexdigest()

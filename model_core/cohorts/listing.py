@@ -18,7 +18,7 @@ def describe_subjects(output: Path, cohort: Cohort) -> list[str]:
     "incomplete"), sentence (why it is not complete), and as absolute paths, empty for incomplete ones: t1, labels and
     sidecar (the result's, there or not), failure (the file that says why there is none).
     """
-    return [_line(output, row) for row in collect_rows(output, cohort)]
+    return [_line(output, row) for row in collect_rows(output, cohort, {})]
 
 
 def _line(output: Path, row: Row) -> str:

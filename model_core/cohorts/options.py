@@ -8,11 +8,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from model_core.cohorts.files import PROGRAM_VERSION
-from model_core.cohorts.subjects import CHOICE, PROGRAM_NAME, CohortSubject
+from model_core.cohorts.subjects import CHOICE, CohortSubject
 from model_core.cohorts.tasks import CohortSettings
 from model_core.errors import UserError
 from model_core.model_card import DEFAULT_WEIGHTS
+from model_core.program import PROGRAM_NAME, PROGRAM_VERSION
 from model_core.segmentation_options import SegmentationOptions, add_arguments, flag_of
 
 LEVELS = ("participant", "group")
@@ -55,6 +55,7 @@ def parse(description: str, arguments: Sequence[str] | None) -> argparse.Namespa
     add("--weights", type=Path, default=DEFAULT_WEIGHTS, help="network weights, .safetensors (default: those shipped)")
     add("--device", default="auto", help="auto, cpu, cuda (all GPUs), cuda:1, … or mps (default: %(default)s)")
     add("--no-probabilities", action="store_true", help="write no _probseg files")
+    add("--uncertainty", action="store_true", help="also write how unsure each voxel is, as desc-uncertainty_probseg")
     add("--no-scores", action="store_true", help="do not compare with segmentations in the data set's derivatives")
     add_arguments(parser, leave_out=("device", "age_months"))
     add("--max-memory", type=float, metavar="GB", help="ceiling for the memory of each process")
@@ -106,6 +107,7 @@ def settings_of(options: argparse.Namespace) -> CohortSettings:
         weights=options.weights,
         how=options.how,
         probabilities=not options.no_probabilities,
+        uncertainty=options.uncertainty,
         max_memory=options.max_memory,
         scores=not options.no_scores,
     )
@@ -123,6 +125,6 @@ def job_command(options: argparse.Namespace, subject: CohortSubject) -> str:
     for name in ("max_memory", "work_dir", "n_cpus"):
         if getattr(options, name) is not None:
             parts += [flag_of(name), str(getattr(options, name))]
-    parts += [flag_of(name) for name in ("no_probabilities", "no_scores") if getattr(options, name)]
+    parts += [flag_of(name) for name in ("no_probabilities", "uncertainty", "no_scores") if getattr(options, name)]
     parts += ["--choose", *options.choose] if options.choose else []
     return shlex.join(parts)

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -90,7 +90,7 @@ def _run_locked(task: Task) -> tuple[str, str]:
 
 
 @contextlib.contextmanager
-def _workplace(task: Task) -> Iterator[Path]:
+def _workplace(task: Task) -> Generator[Path]:
     """A new folder: a dying child of an earlier run cannot write into it."""
     folder = task.workplace / uuid.uuid4().hex
     folder.mkdir(parents=True)
@@ -104,7 +104,7 @@ def segment_command(task: Task, folder: Path, reference: Path | None) -> list[st
     """The child's command line: the one place that knows segment.py's options."""
     subject, settings = task.subject, task.settings
     how = replace(settings.how, device=task.device, age_months=subject.age_months)
-    command = [
+    command: list[object] = [
         *("--t1", subject.t1, "--t2", subject.t2, "--output", folder / task.files.labels.name),
         *("--weights", settings.weights, *how.as_arguments()),
         *("--picture", folder / task.files.picture.name, "--report", folder / task.files.report.name),
@@ -116,6 +116,8 @@ def segment_command(task: Task, folder: Path, reference: Path | None) -> list[st
         command += ["--reference", reference]
     if settings.probabilities:
         command += ["--probabilities", folder / "probabilities"]
+    if settings.uncertainty:
+        command += ["--uncertainty", folder / task.files.uncertainty.name]
     if settings.max_memory is not None:
         command += ["--max-memory", settings.max_memory]
     cores = ",".join(map(str, task.cores)) or "-"

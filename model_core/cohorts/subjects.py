@@ -12,10 +12,10 @@ from model_core.datasets.bids_layout import find_bids
 from model_core.datasets.layouts import Subject, list_volumes, natural_order
 from model_core.datasets.subjects import name_unreadable
 from model_core.errors import UserError
+from model_core.program import PROGRAM_NAME
 from model_core.volumes.label_values import made_by
 from model_core.volumes.suffixes import split_suffix
 
-PROGRAM_NAME = "InfantBrainSeg"
 NAME = re.compile(r"sub-(?P<participant>[^_]+)(_ses-(?P<session>[^_]+))?")
 CHOICE = re.compile(r"[a-z]+-[A-Za-z0-9]+")
 

@@ -13,8 +13,9 @@ from typing import Any
 
 from model_core.cohorts.files import HIDDEN_FOLDER, ResultFiles, describe_labels
 from model_core.cohorts.fingerprint import explain_difference, hash_file, make_fingerprint
-from model_core.cohorts.subjects import PROGRAM_NAME, CohortSubject
+from model_core.cohorts.subjects import CohortSubject
 from model_core.errors import UserError
+from model_core.program import PROGRAM_NAME
 from model_core.segmentation_options import SegmentationOptions, flag_of
 from model_core.system.text_files import read_json, write_json
 from model_core.tissues import TISSUES
@@ -30,6 +31,7 @@ class CohortSettings:
         weights: of the network.
         how: options of the pipeline; each subject's device and age take the place of theirs.
         probabilities: whether probability maps are wanted.
+        uncertainty: whether a map of each voxel's uncertainty is wanted.
         max_memory: ceiling in GB of each process, None for none; it does not change results.
         scores: whether references are used.
     """
@@ -37,6 +39,7 @@ class CohortSettings:
     weights: Path
     how: SegmentationOptions = field(default_factory=SegmentationOptions)
     probabilities: bool = True
+    uncertainty: bool = False
     max_memory: float | None = None
     scores: bool = True
 
@@ -106,6 +109,7 @@ def why_to_run(files: ResultFiles, fingerprint: dict[str, Any], settings: Cohort
         files.picture,
         files.report,
         *(files.all_probabilities() if settings.probabilities else []),
+        *([files.uncertainty] if settings.uncertainty else []),
     ]
     missing = [path.name for path in wanted if not path.exists()]
     return f"{missing[0]} is missing" if missing else ""
@@ -133,6 +137,12 @@ def publish(task: Task, folder: Path, fingerprint: dict[str, Any]) -> None:
     mask_sidecar = folder / f"{files.mask.name.removesuffix('.nii.gz')}.json"
     write_json(mask_sidecar, {"Description": "The brain that was segmented", "Type": "Brain", **about})
     moves[mask_sidecar] = files.mask.with_name(mask_sidecar.name)
+    if task.settings.uncertainty:
+        target = files.uncertainty
+        moves[folder / target.name] = target
+        sidecar = folder / f"{target.name.removesuffix('.nii.gz')}.json"
+        write_json(sidecar, {"Description": "Entropy of the probabilities, 0 sure to 1 no idea", **about})
+        moves[sidecar] = target.with_name(sidecar.name)
     if task.settings.probabilities:
         for tissue in TISSUES:
             target = files.probabilities(tissue)
@@ -147,7 +157,7 @@ def publish(task: Task, folder: Path, fingerprint: dict[str, Any]) -> None:
     files.picture.parent.mkdir(parents=True, exist_ok=True)
     files.sidecar.unlink(missing_ok=True)
     files.report.unlink(missing_ok=True)
-    for path in files.all_probabilities():  # those of the earlier result
+    for path in (*files.all_probabilities(), files.uncertainty):  # those of the earlier result
         path.unlink(missing_ok=True)
         path.with_name(f"{path.name.removesuffix('.nii.gz')}.json").unlink(missing_ok=True)
     for source, target in moves.items():

@@ -87,7 +87,7 @@ def draw_crops(boxes: Sequence[Box], crop: int, size: int, rng: np.random.Genera
     labels = np.empty((size, *(crop,) * 3), np.uint8)
     places = np.empty((size, 3, 2), np.float32)
     for image, label, place in zip(images, labels, places, strict=True):
-        box = boxes[rng.integers(len(boxes))]
+        box = boxes[int(rng.integers(len(boxes)))]
         starts = rng.integers(np.array(box.labels.shape) - crop + 1)
         cut = tuple(slice(start, start + crop) for start in starts)
         image[:], label[:], place[:] = (

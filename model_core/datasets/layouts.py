@@ -134,7 +134,7 @@ def find_iseg(folder: Path, volumes: Iterable[Path]) -> Found:
 
 
 def find_plain(folder: Path, volumes: Iterable[Path]) -> Found:
-    """Find folders, one a subject, that hold ``T1``, ``T2`` and ``labels`` (or label, segmentation, seg)."""
+    """Find folders, one per subject, that hold ``T1``, ``T2`` and ``labels`` (or label, segmentation, seg)."""
     groups: dict[Path, Candidates] = defaultdict(Candidates)
     for path in volumes:
         for role, names in PLAIN_NAMES.items():
@@ -159,6 +159,6 @@ def _first_of_each(groups: dict[str, Candidates]) -> Found:
             continue
         left = [path for paths in roles for path in paths[1:]]
         notes = (f"left aside, since there is another of its kind: {', '.join(path.name for path in left)}",)
-        taken = [paths[0] if paths else None for paths in roles]
-        found.subjects.append(Subject(name, *taken, notes if left else ()))
+        labels, mask = (paths[0] if paths else None for paths in (files.labels, files.mask))
+        found.subjects.append(Subject(name, files.t1[0], files.t2[0], labels, mask, notes if left else ()))
     return found

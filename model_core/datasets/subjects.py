@@ -59,7 +59,7 @@ def find_subjects(folder: str | os.PathLike[str]) -> SubjectList:
     """Find the T1/T2 pairs below a folder, with their label maps where there are any.
 
     Three layouts are known, and may be mixed: iSeg-2017 and iSeg-2019, BIDS with segmentations in its derivatives,
-    and plain folders, one a subject. Of several scans of a session the headers are read, else no file is opened. A
+    and plain folders, one per subject. Of several scans of a session the headers are read, else no file is opened. A
     pair that is there twice, by links, is used once.
 
     Raises:
@@ -268,7 +268,7 @@ def draw_windows(
     images = np.empty((size, 2, *(window,) * 3), np.float32)
     labels = np.empty((size, *(window,) * 3), np.uint8)
     for image, label in zip(images, labels, strict=True):
-        t1, t2, box_labels = boxes[rng.integers(len(boxes))]
+        t1, t2, box_labels = boxes[int(rng.integers(len(boxes)))]
         starts = rng.integers(np.array(t1.shape) - window + 1)
         place = tuple(slice(start, start + window) for start in starts)
         image[0], image[1], label[:] = t1[place], t2[place], box_labels[place]

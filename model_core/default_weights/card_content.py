@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeGuard
 
 from model_core.default_weights.held_out import SEED, summarise
 from model_core.default_weights.recipe import ANATOMIES_LICENCE, ANATOMIES_SOURCE, HELD_OUT, SHARES
@@ -19,7 +19,9 @@ LIMITS = (
 class Trained(Protocol):
     """A member of an ensemble, as far as the card tells of it."""
 
-    stages: list[TrainingSettings]
+    @property
+    def stages(self) -> list[TrainingSettings]:
+        """The settings of its stages, the first first."""
 
 
 def training_data(anatomies: Sequence[str]) -> dict[str, Any]:
@@ -114,6 +116,6 @@ def describe_scores(records: Sequence[dict[str, Any]], step: int, draws: int) ->
     }
 
 
-def _is_of_synthetic_pairs(card: dict[str, Any] | None) -> bool:
+def _is_of_synthetic_pairs(card: dict[str, Any] | None) -> TypeGuard[dict[str, Any]]:
     """Whether a training run on pairs that were made meanwhile wrote the card."""
     return bool(card) and "wide_share" in card.get("training_data", {}) and "settings" in card

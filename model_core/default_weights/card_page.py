@@ -15,7 +15,7 @@ PUBLISHED = (
 )
 
 
-def describe_card(card: dict[str, Any]) -> str:
+def page_of_card(card: dict[str, Any]) -> str:
     """Write the card of weights made by ``make_weights.py`` as Markdown.
 
     Args:
@@ -36,6 +36,8 @@ def describe_card(card: dict[str, Any]) -> str:
         parts += ["## Held-out scores", _scores(card["held_out_scores"])]
     if "one_scan_scores" in card:
         parts += ["### With one scan alone", _one_scan_scores(card["one_scan_scores"])]
+    if "expected_dice" in card:
+        parts += ["## Expected Dice of a map without a reference", _expected_dice(card["expected_dice"])]
     if "comparison" in card:
         parts += ["### Beside others", _comparison(card["comparison"])]
     if "real_scans" in card:
@@ -152,6 +154,49 @@ def _one_scan_scores(scores: dict[str, Any]) -> str:
     ]
     head = ("given", *(f"Dice {tissue.name}" for tissue in TISSUES))
     return "The same anatomies, one draw of each; mean ± standard deviation over them.\n\n" + table(head, rows)
+
+
+def _expected_dice(entry: dict[str, Any]) -> str:
+    check, low, high = entry["check"], (1 - entry["coverage"]) / 2, (1 + entry["coverage"]) / 2
+    rows = [
+        (
+            tissue.name,
+            *(f"{figure:.2f} → {dice:.2f}" for figure, dice in _ends_of(entry["tissues"][tissue.key])),
+            f"{figures['error']:.3f}",
+            f"{figures['bias']:+.3f}",
+            f"{figures['within']:.0%}",
+        )
+        for tissue in TISSUES
+        for figures in [check["tissues"][tissue.key]]
+    ]
+    head = ("tissue", "least agreement → Dice", "most", "error", "bias", "in their range")
+    found = check["errors_found"]
+    return (
+        f"Told from {entry['from']}, as learned on {entry['pairs']} synthetic pairs from easy to hopeless of the "
+        "anatomies trained on (contrasts, noise, blur, motion, bias, misalignment, wrong masks, a missing scan, T1 and "
+        f"T2 exchanged); a range reaches from the {low:.0%} to the {high:.0%} quantile. Checked on {check['pairs']} "
+        f"such pairs of {', '.join(check['anatomies'])}: error is the mean absolute difference of expected and true "
+        "Dice, bias the mean of expected minus true.\n\n"
+        + table(head, rows)
+        + f"\n\nA map is called unusable where less than {entry['unusable_below']:g} is expected of a tissue: below, "
+        "agreement is no longer good (Zijdenbos et al. 1994), and a volume may be wrong by half. Of these pairs "
+        f"{check['unusable']} were, {check['named']} were called so, {check['named_rightly']} of them rightly."
+        + ("" if found is None else f" {_errors_found(check)}")
+    )
+
+
+def _errors_found(check: dict[str, Any]) -> str:
+    return (
+        f"The tenth of a brain's voxels that is most uncertain held {check['errors_found']:.0%} of the errors "
+        f"(median); by chance it would be 10%, and {check['errors_findable']:.0%} if each of these voxels were wrong."
+    )
+
+
+def _ends_of(curve: dict[str, Any]) -> list[tuple[float, float]]:
+    """The lowest and the highest knot that stand for maps; before them the curve begins at 0."""
+    knots = list(zip(curve["agreement"], curve["dice"], strict=True))
+    of_maps = knots[1:] or knots  # networks that agree on nothing at all leave the beginning alone
+    return [of_maps[0], of_maps[-1]]
 
 
 def _comparison(comparison: dict[str, Any]) -> str:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from model_core.inference import Segmenter
-from model_core.inference.accumulator import Progress
+from model_core.inference.window_bar import window_bar
 from model_core.metric_table import SCORES
 from model_core.metrics import score_tissues
 from model_core.synthesis.anatomies import Anatomy
@@ -63,15 +63,33 @@ def score_draws(
     Returns:
         One record a pair, in order: draw, anatomy, step, and the tissues' rows with Dice, 3D-MHD, ASD and HD95.
     """
-    known = {record["draw"]: record for record in _read(path, fingerprint, step)}
     wanted = [Draw(anatomy, number) for number in range(1, draws + 1) for anatomy in anatomies]
-    for draw in wanted:
-        if draw.name not in known:
-            known[draw.name] = _score(segmenter, draw, step, given)
+    makers = {draw.name: partial(_score, segmenter, draw, step, given) for draw in wanted}
+    return remembered(path, fingerprint, step, makers)
+
+
+def remembered(
+    path: Path, fingerprint: str, step: int, makers: Mapping[str, Callable[[], dict[str, Any]]]
+) -> list[dict[str, Any]]:
+    """Make records that take long, and write each at once; what a file holds already is not made again.
+
+    Args:
+        path: JSON file that gets every record as soon as it is known.
+        fingerprint: of the weights; records of others in the file are not used.
+        step: overlap step; as with the weights.
+        makers: by name, what makes the record; the record has the name under "draw".
+
+    Returns:
+        The records, in the makers' order.
+    """
+    known = {record["draw"]: record for record in _read(path, fingerprint, step)}
+    for name, make in makers.items():
+        if name not in known:
+            known[name] = make()
             content = {"weights": fingerprint, "overlap_step": step, "records": list(known.values())}
             with replace_when_complete(path) as temporary:
                 temporary.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    return [known[draw.name] for draw in wanted]
+    return [known[name] for name in makers]
 
 
 def _read(path: Path, fingerprint: str, step: int) -> Iterator[dict[str, Any]]:
@@ -86,12 +104,7 @@ def _read(path: Path, fingerprint: str, step: int) -> Iterator[dict[str, Any]]:
 def _score(segmenter: Segmenter, draw: Draw, step: int, given: Sequence[str]) -> dict[str, Any]:
     pair = synthesize_pair(draw.anatomy, (SEED, draw.number))
     t1, t2 = (scan if name in given else None for name, scan in (("t1", pair.t1), ("t2", pair.t2)))
-    with tqdm(desc=f"Scoring {draw.name}", unit="window", mininterval=1, leave=False, disable=None) as bar:
-
-        def show(progress: Progress) -> None:
-            bar.total = progress.windows_total
-            bar.update(progress.windows_done - bar.n)
-
+    with window_bar(f"Scoring {draw.name}") as show:
         labels = segmenter.segment(t1, t2, step=step, mask=pair.mask, on_progress=show).labels
     rows = [row.as_dict() for row in score_tissues(labels, pair.labels, VOXEL_MM)]
     tissues = {row["tissue"]: {metric: row[metric] for metric in METRICS} for row in rows}

@@ -30,7 +30,7 @@ WARMUP = 50  # iterations in which the rate rises at the start of each stage
 
 
 @dataclass(frozen=True)
-class Stage:
+class RecipeStage:
     """One stage of a recipe.
 
     Attributes:
@@ -53,17 +53,22 @@ class Stage:
 
 
 # The attention costs the sixth power of the window's side: small windows come first, those of the inference last.
-STAGES = (
-    Stage(window=16, batch=12, iterations=10_000, rate=2.0, only_afresh=True),
-    Stage(window=24, batch=4, iterations=40_000, rate=1.0),
-    Stage(window=32, batch=4, iterations=6_000, rate=0.7, output_dropout=0.1, falls=True),
+CUBIC_STAGES = (
+    RecipeStage(window=16, batch=12, iterations=10_000, rate=2.0, only_afresh=True),
+    RecipeStage(window=24, batch=4, iterations=40_000, rate=1.0),
+    RecipeStage(window=32, batch=4, iterations=6_000, rate=0.7, output_dropout=0.1, falls=True),
 )
 # About three hours for each member on two cores that compute in bfloat16.
 WHOLE_BRAIN_STAGES = (
-    Stage(window=64, batch=2, iterations=10_000, rate=1.0),
-    Stage(window=96, batch=1, iterations=3_000, rate=0.7, falls=True),
+    RecipeStage(window=64, batch=2, iterations=10_000, rate=1.0),
+    RecipeStage(window=96, batch=1, iterations=3_000, rate=0.7, falls=True),
 )
-RECIPES = {"fast_unet": WHOLE_BRAIN_STAGES}
+# Whole heads at 2 mm: an hour and a half of one core that computes in bfloat16.
+WHOLE_HEAD_STAGES = (
+    RecipeStage(window=64, batch=2, iterations=3_500, rate=1.0),
+    RecipeStage(window=96, batch=1, iterations=1_500, rate=0.7, falls=True),
+)
+RECIPES = {"fast_unet": WHOLE_BRAIN_STAGES, "brain_extraction": WHOLE_HEAD_STAGES}
 
 
 def anatomy_files() -> tuple[list[Path], list[Path]]:
@@ -101,7 +106,7 @@ def stage_settings(
     """
     if not 0 < scale <= 100:
         raise UserError(f"--scale is {scale}; a factor above 0, up to 100, was expected; 1 is the whole recipe.")
-    stages = RECIPES.get(network, STAGES)
+    stages = RECIPES.get(network, CUBIC_STAGES)
     seed = len(stages) * int(continues[:6], 16) if continues else SEED
     rate = network_settings(network)["learning_rate"]
     on_cpu = choose_device(device).type == "cpu"

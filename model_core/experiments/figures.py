@@ -18,12 +18,12 @@ from model_core.experiments.results import COLUMNS, HEADINGS, Evaluation
 from model_core.metric_table import Metric
 from model_core.reports.plot_style import CURVE_COLORS, PLOT_STYLE
 from model_core.tissues import TISSUES
-from model_core.training.history import Row
+from model_core.training.history import HistoryRow
 
 HERE_COLOR, PAPER_COLOR = "#33415c", "#c7700a"
 MODEL_COLORS = ("#2f6fb3", "#b3402f", "#3c8f5a", "#7a5ba6")
 AVERAGE_COLOR = "#1b2330"
-PAPER_STYLE = {
+PAPER_STYLE: dict[str, Any] = {
     "marker": "D", "markersize": 8, "markerfacecolor": "none", "markeredgecolor": PAPER_COLOR, "markeredgewidth": 1.8,
     "color": PAPER_COLOR, "linestyle": "none", "zorder": 4,
 }  # fmt: skip
@@ -36,7 +36,7 @@ def draw_scores(metric: Metric, models: Mapping[str, Sequence[Evaluation]], publ
 
     Args:
         metric: what is drawn.
-        models: title -> evaluations, one a subject.
+        models: title -> evaluations, one per subject.
         published: title -> the paper's row; titles without one get no diamond.
 
     Returns:
@@ -66,7 +66,7 @@ def draw_scores(metric: Metric, models: Mapping[str, Sequence[Evaluation]], publ
         return _png(figure)
 
 
-def draw_curves(histories: Mapping[str, Sequence[Row]]) -> bytes:
+def draw_curves(histories: Mapping[str, Sequence[HistoryRow]]) -> bytes:
     """Draw training loss and mean validation Dice of some models over the iterations.
 
     Args:
@@ -120,15 +120,15 @@ def draw_dice_against(
         at, scores = published
         figures = [*scores.tissues, *([scores.average] if scores.average else [])]
         for figure_printed, color in zip(figures, colors, strict=False):
-            axis.plot([at], [figure_printed.mean], **PAPER_STYLE | {"markeredgecolor": color})
-        axis.plot([], [], **PAPER_STYLE | {"markeredgecolor": "gray"}, label=f"the paper's table, at {at}")
+            axis.plot([at], [figure_printed.mean], **_paper_style(color))
+        axis.plot([], [], **_paper_style("gray"), label=f"the paper's table, at {at}")
         _set_places(axis, sorted({*places, at}), doubling=doubling)
         axis.set(xlabel=label, ylabel="Dice")
         axis.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
         return _png(figure)
 
 
-def draw_windows(counts: Mapping[int, int], published: Mapping[int, int]) -> bytes:
+def draw_window_counts(counts: Mapping[int, int], published: Mapping[int, int]) -> bytes:
     """Draw the number of windows against the overlap step, on logarithmic axes.
 
     Args:
@@ -151,6 +151,10 @@ def draw_windows(counts: Mapping[int, int], published: Mapping[int, int]) -> byt
         axis.set(xlabel="Overlap step (voxels)", ylabel="Windows of one subject")
         axis.legend()
         return _png(figure)
+
+
+def _paper_style(edge: str) -> dict[str, Any]:
+    return PAPER_STYLE | {"markeredgecolor": edge}
 
 
 def _draw_subjects(axis: Axes, place: float, values: Sequence[float]) -> None:

@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tqdm import tqdm
 
 from model_core.datasets.crops import sampler_for
 from model_core.datasets.subjects import load_pair, prepare_subject
 from model_core.errors import UserError
-from model_core.experiments.plan import Job
+from model_core.experiments.plan import TrainingJob
 from model_core.inference import Segmenter
-from model_core.inference.accumulator import Progress, Segmentation
+from model_core.inference.accumulator import Segmentation
+from model_core.inference.window_bar import window_bar
 from model_core.networks import build_network
 from model_core.networks.input_form import form_of
 from model_core.preprocessing import PreparedPair
@@ -26,6 +26,7 @@ from model_core.segmentation.comparison import compare
 from model_core.system.devices import available_cores, choose_device
 from model_core.system.files import replace_when_complete
 from model_core.system.locks import locked
+from model_core.system.provenance import changes_between
 from model_core.system.signals import stop_signals
 from model_core.training.distributed import started_together
 from model_core.training.history import HISTORY_FILE, read_history
@@ -38,7 +39,7 @@ UNIMPORTANT_SETTINGS = ("device", "checkpoint_every")  # they do not change what
 
 
 @dataclass(frozen=True)
-class JobState:
+class TrainingJobState:
     """How far a job is.
 
     Attributes:
@@ -52,12 +53,12 @@ class JobState:
     iterations: int = 0
 
 
-def job_folder(output: Path, job: Job) -> Path:
+def job_folder(output: Path, job: TrainingJob) -> Path:
     """Folder of a job below the output folder."""
     return output / "jobs" / job.name
 
 
-def read_state(output: Path, job: Job) -> JobState:
+def read_state(output: Path, job: TrainingJob) -> TrainingJobState:
     """Say how far a job is, from its files alone."""
     folder = job_folder(output, job)
     rows = read_history(folder / TRAINING_FOLDER / HISTORY_FILE)
@@ -67,13 +68,13 @@ def read_state(output: Path, job: Job) -> JobState:
         made_with = result["made_with"]
         evaluated = {(entry["step"], entry["subject"]) for entry in result["evaluations"]}
     except (OSError, ValueError, KeyError, TypeError):
-        return JobState(None, iterations=iterations)
-    changed = _difference(made_with, _made_with(job))
+        return TrainingJobState(None, iterations=iterations)
+    changed = "; ".join(changes_between(made_with, _made_with(job), word=_words))
     wanted = {(step, subject.name) for step in job.steps for subject in job.testing}
-    return JobState(None if changed or not wanted <= evaluated else result, changed, iterations)
+    return TrainingJobState(None if changed or not wanted <= evaluated else result, changed, iterations)
 
 
-def run_job(output: Path, job: Job, data: Path, on_start: Callable[[str], None] = lambda text: None) -> bool:
+def run_job(output: Path, job: TrainingJob, data: Path, on_start: Callable[[str], None] = lambda text: None) -> bool:
     """Train a job's network, evaluate it, and write its result, taking up what is there already.
 
     Under torchrun all processes train; the first alone locks, evaluates and writes.
@@ -114,7 +115,7 @@ def run_job(output: Path, job: Job, data: Path, on_start: Callable[[str], None] 
     return True
 
 
-def _train(output: Path, job: Job, data: Path, on_start: Callable[[str], None]) -> Path:
+def _train(output: Path, job: TrainingJob, data: Path, on_start: Callable[[str], None]) -> Path:
     on_start(f"trains on {len(job.training)} subjects")
     pairs = [load_pair(subject) for subject in job.training]
     for finding in dict.fromkeys(finding for pair in pairs for finding in pair.findings):
@@ -137,7 +138,7 @@ def _train(output: Path, job: Job, data: Path, on_start: Callable[[str], None]) 
     )
 
 
-def evaluate_job(job: Job, weights: Path, on_start: Callable[[str], None]) -> list[dict[str, Any]]:
+def evaluate_job(job: TrainingJob, weights: Path, on_start: Callable[[str], None]) -> list[dict[str, Any]]:
     """Segment and score a job's test subjects at each of its steps.
 
     Returns:
@@ -176,12 +177,7 @@ def _segment(
     segmenter: Segmenter, pair: PreparedPair, step: int, should_stop: Callable[[], bool]
 ) -> tuple[Segmentation, float]:
     """Segment with a bar; the result and the seconds that it took."""
-    with tqdm(unit="window", mininterval=1, leave=False) as bar:
-
-        def show(progress: Progress) -> None:
-            bar.total = progress.windows_total
-            bar.update(progress.windows_done - bar.n)
-
+    with window_bar(disable=False) as show:
         started = time.perf_counter()
         result = segmenter.segment(
             pair.t1, pair.t2, step=step, mask=pair.mask, on_progress=show, should_stop=should_stop
@@ -196,7 +192,7 @@ def _score(prediction: Volume, reference: Volume) -> list[dict[str, Any]]:
     return [row.as_dict() for row in compare(prediction, reference).scores()]
 
 
-def _write_result(path: Path, job: Job, weights: Path, evaluations: list[dict[str, Any]]) -> None:
+def _write_result(path: Path, job: TrainingJob, weights: Path, evaluations: list[dict[str, Any]]) -> None:
     _, card = load_weights(weights)
     result = {
         "job": job.name,
@@ -221,7 +217,7 @@ def _describe_device(name: str) -> str:
     return f"CPU, {available_cores()} cores" if device.type == "cpu" else "Apple GPU"
 
 
-def _made_with(job: Job) -> dict[str, Any]:
+def _made_with(job: TrainingJob) -> dict[str, Any]:
     """What must be the same for a result to count."""
     settings = {name: value for name, value in asdict(job.settings).items() if name not in UNIMPORTANT_SETTINGS}
     return {
@@ -229,11 +225,6 @@ def _made_with(job: Job) -> dict[str, Any]:
         "training subjects": [subject.name for subject in job.training],
         "test subjects": [subject.name for subject in job.testing],
     }
-
-
-def _difference(before: dict[str, Any], now: dict[str, Any]) -> str:
-    names = [name for name in {**before, **now} if before.get(name) != now.get(name)]
-    return "; ".join(f"{name} was {_words(before.get(name))} and is {_words(now.get(name))}" for name in names)
 
 
 def _words(value: object) -> str:

@@ -93,7 +93,7 @@ class ExperimentSettings:
 
 
 @dataclass(frozen=True)
-class Job:
+class TrainingJob:
     """One training and its evaluation, a command of its own.
 
     Attributes:
@@ -116,7 +116,7 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Plan:
+class ExperimentPlan:
     """The jobs of a data set.
 
     Attributes:
@@ -157,9 +157,9 @@ class Plan:
         """The overlap steps of Figures 6 and 7 that fit the window."""
         return tuple(step for step in self.settings.overlap_steps if step <= self.settings.window)
 
-    def jobs(self, experiments: Sequence[str]) -> list[Job]:
+    def jobs(self, experiments: Sequence[str]) -> list[TrainingJob]:
         """The jobs of some experiments, each once, in the order of the experiments."""
-        jobs: dict[str, Job] = {}
+        jobs: dict[str, TrainingJob] = {}
         for experiment in experiments:
             for job in _JOBS_OF.get(experiment, lambda plan: [])(self):
                 earlier = jobs.get(job.name)
@@ -167,9 +167,9 @@ class Plan:
                 jobs[job.name] = replace(job, steps=tuple(sorted(steps, reverse=True)))
         return list(jobs.values())
 
-    def fold(self, model: str, fold: int) -> Job:
+    def fold(self, model: str, fold: int) -> TrainingJob:
         """Train a model without one subject, evaluate it on that one."""
-        return Job(
+        return TrainingJob(
             name=self.fold_name(model, fold),
             model=model,
             settings=self._training(model),
@@ -183,9 +183,11 @@ class Plan:
         mine = self.settings
         validate_every = min(VALIDATE_EVERY, max(1, mine.iterations // VALIDATIONS))
         window = changes.get("window", mine.window)
+        paper = network_settings("dual_aggregation")
+        rate = {"learning_rate": paper["learning_rate"]} if model == DUAL_BASELINE else {}
         return TrainingSettings(
             network=NETWORK_OF_MODEL.get(model, model),
-            learning_rate=network_settings("dual_aggregation")["learning_rate"] if model == DUAL_BASELINE else None,
+            **rate,
             iterations=mine.iterations,
             batch=mine.batch,
             window=window,
@@ -197,19 +199,19 @@ class Plan:
             log_every=min(TrainingSettings.log_every, validate_every),
         )
 
-    def leave_one_out(self, models: Sequence[str]) -> list[Job]:
+    def leave_one_out(self, models: Sequence[str]) -> list[TrainingJob]:
         """All folds of some models, model by model."""
         return [self.fold(model, fold) for model in models for fold in self.folds]
 
-    def last_fold(self, models: Sequence[str]) -> list[Job]:
+    def last_fold(self, models: Sequence[str]) -> list[TrainingJob]:
         """The last fold of some models."""
         return [self.fold(model, self.last) for model in models]
 
-    def overlap_steps(self) -> list[Job]:
+    def overlap_steps(self) -> list[TrainingJob]:
         """The Non-local U-Net of the last fold, evaluated at all steps."""
         return [replace(self.fold("nonlocal_unet", self.last), steps=self.compared_steps())]
 
-    def window_sides(self) -> list[Job]:
+    def window_sides(self) -> list[TrainingJob]:
         """The Non-local U-Net of the last fold, trained with windows of all sides."""
         last = self.fold("nonlocal_unet", self.last)
         _check_step(self.settings.step, min(self.settings.window_sides))
@@ -218,7 +220,7 @@ class Plan:
             for side in self.settings.window_sides
         ]
 
-    def cross_site(self) -> list[Job]:
+    def cross_site(self) -> list[TrainingJob]:
         """Networks trained on all subjects and evaluated on the other data set."""
         return [
             replace(
@@ -233,16 +235,16 @@ class Plan:
         ]
 
 
-_JOBS_OF: dict[str, Callable[[Plan], list[Job]]] = {
+_JOBS_OF: dict[str, Callable[[ExperimentPlan], list[TrainingJob]]] = {
     "leave-one-out": lambda plan: plan.leave_one_out(LEAVE_ONE_OUT_NETWORKS),
     "dual-leave-one-out": lambda plan: plan.leave_one_out(["dual_aggregation"]),
     "inference-time": lambda plan: plan.leave_one_out(LEAVE_ONE_OUT_NETWORKS),
     "ablation": lambda plan: plan.last_fold(ABLATION_NETWORKS),
     "dual-ablation": lambda plan: plan.last_fold(DUAL_ABLATION_MODELS),
     "curves": lambda plan: plan.last_fold(LEAVE_ONE_OUT_NETWORKS),
-    "overlap-step": Plan.overlap_steps,
-    "window-side": Plan.window_sides,
-    "cross-site": Plan.cross_site,
+    "overlap-step": ExperimentPlan.overlap_steps,
+    "window-side": ExperimentPlan.window_sides,
+    "cross-site": ExperimentPlan.cross_site,
 }
 
 

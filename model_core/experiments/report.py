@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from model_core.experiments import published
-from model_core.experiments.figures import draw_curves, draw_dice_against, draw_scores, draw_windows
+from model_core.experiments.figures import draw_curves, draw_dice_against, draw_scores, draw_window_counts
 from model_core.experiments.plan import (
     ABLATION_NETWORKS,
     CROSS_SITE_NETWORKS,
@@ -14,8 +14,8 @@ from model_core.experiments.plan import (
     EXPERIMENTS,
     LEAVE_ONE_OUT_NETWORKS,
     NETWORK_OF_MODEL,
-    Job,
-    Plan,
+    ExperimentPlan,
+    TrainingJob,
 )
 from model_core.experiments.published import Scores
 from model_core.experiments.results import Evaluation, Results
@@ -36,7 +36,7 @@ TITLES = {
 }
 UNSETTLED_ITERATIONS = 1000  # with a momentum of 0.003, (1 - 0.003)^1000 = 5% of the statistics are still the first
 NOTHING = "No job of this experiment is finished."
-CONVENTIONS = (
+HOW_TO_READ = (
     "± is the sample standard deviation (n − 1) over subjects; the papers do not say which one theirs is. Dice and "
     "3D-MHD are the first paper's definitions, computed on the label map's own grid, so 3D-MHD depends on the size of "
     "that grid; ASD is the mean of the two directed mean surface distances, in mm. Pairs that are equal do not count "
@@ -45,7 +45,9 @@ CONVENTIONS = (
 )
 
 
-def write_report(output: Path, plan: Plan, experiments: Sequence[str], data: Path, note: str) -> Path:
+def write_experiment_report(
+    output: Path, plan: ExperimentPlan, experiments: Sequence[str], data: Path, note: str
+) -> Path:
     """Write report.html, report.md and its pictures from the results on disk.
 
     Args:
@@ -64,7 +66,7 @@ def write_report(output: Path, plan: Plan, experiments: Sequence[str], data: Pat
         if experiment in experiments:
             title = EXPERIMENTS[experiment]
             parts += [Heading(2, title[0].upper() + title[1:]), *_SECTIONS[experiment](results)]
-    parts += [Heading(2, "How to read it"), Paragraph(CONVENTIONS)]
+    parts += [Heading(2, "How to read it"), Paragraph(HOW_TO_READ)]
     return write_document(output, TITLE, parts)
 
 
@@ -98,7 +100,7 @@ def _opening(results: Results, data: Path, note: str) -> Iterator[Part]:
 def _compare(
     results: Results,
     name: str,
-    jobs: dict[str, list[Job]],
+    jobs: dict[str, list[TrainingJob]],
     figures: dict[str, dict[str, Scores]],
     captions: dict[str, str],
     papers_n: int | str,
@@ -226,7 +228,7 @@ def _overlap_step(results: Results) -> Iterator[Part]:
     dice = draw_dice_against("Overlap step (voxels)", evaluations, (published.STEP, table_6), doubling=True)
     yield Picture("overlap-step-dice", dice, "Dice against the overlap step; diamonds: the paper's Table 6, at step 8")
     counts = {step: entry.windows for step, entry in evaluations.items()}
-    windows = draw_windows(counts, published.WINDOWS_BY_STEP)
+    windows = draw_window_counts(counts, published.WINDOWS_BY_STEP)
     yield Picture("overlap-step-windows", windows, "Number of windows against the overlap step; diamonds: the paper's")
     yield Paragraph("The paper finds steps 8 and 16 accurate and fast; of its Figure 6 it prints no other numbers.")
 

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from model_core.experiments.jobs import TRAINING_FOLDER, job_folder, read_state
-from model_core.experiments.plan import Job, Plan
+from model_core.experiments.plan import ExperimentPlan, TrainingJob
 from model_core.metric_table import SCORES
 from model_core.tissues import TISSUES
-from model_core.training.history import HISTORY_FILE, Row, read_history
+from model_core.training.history import HISTORY_FILE, HistoryRow, read_history
 
 AVERAGE = "average"
 COLUMNS = (*(tissue.key for tissue in TISSUES), AVERAGE)
@@ -50,29 +50,29 @@ class Results:
     """
 
     output: Path
-    plan: Plan
+    plan: ExperimentPlan
     experiments: Sequence[str]
 
     @cached_property
-    def jobs(self) -> list[Job]:
+    def jobs(self) -> list[TrainingJob]:
         """Those of the experiments."""
         return self.plan.jobs(self.experiments)
 
-    def result(self, job: Job) -> dict[str, Any] | None:
+    def result(self, job: TrainingJob) -> dict[str, Any] | None:
         """What a job wrote; None where it is not finished."""
         return read_state(self.output, job).result
 
-    def evaluations(self, job: Job) -> list[Evaluation]:
+    def evaluations(self, job: TrainingJob) -> list[Evaluation]:
         """A job's evaluations, none where it is not finished."""
         result = self.result(job)
         return [_evaluation(entry) for entry in result["evaluations"]] if result else []
 
-    def by_subject(self, jobs: Sequence[Job]) -> dict[str, Evaluation]:
+    def by_subject(self, jobs: Sequence[TrainingJob]) -> dict[str, Evaluation]:
         """Subject -> its evaluation at the step of the tables, over all finished ones of some jobs."""
         step = self.plan.settings.step
         return {entry.subject: entry for job in jobs for entry in self.evaluations(job) if entry.step == step}
 
-    def history(self, job: Job) -> list[Row]:
+    def history(self, job: TrainingJob) -> list[HistoryRow]:
         """The record of a job's training so far."""
         return read_history(job_folder(self.output, job) / TRAINING_FOLDER / HISTORY_FILE)
 

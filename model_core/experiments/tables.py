@@ -26,7 +26,7 @@ def scores_table(
     Args:
         caption: of the table.
         metric: which score.
-        models: title -> evaluations, one a subject; none where no job is finished.
+        models: title -> evaluations, one per subject; none where no job is finished.
         published: title -> the paper's row.
         published_n: subjects behind it.
     """

@@ -10,16 +10,19 @@ import itertools
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from model_core.confidence.agreement import dice_with_probabilities, pairwise_dice
+from model_core.confidence.uncertainty import uncertainty_of
+from model_core.inference.answer import Answer, count_pairs, labels_of
 from model_core.inference.plan import Plan, place_of
 from model_core.tissues import BACKGROUND, NUM_CLASSES
 
-SLAB = 16  # voxels
 FINEST_UNIT = 2**-24  # of a probability; float32 knows no finer ones near 1
 
 
@@ -58,6 +61,10 @@ class Segmentation:
         windows_done: as in ``Progress``.
         windows_total: as in ``Progress``.
         notices: as in ``Progress``.
+        brain: (D, H, W) bool, what was segmented; None stands for the whole volume.
+        pair_counts: (pairs, 4, 4) int64, for each two looks of the network (members of an ensemble, or one network at
+            the brain and at its mirror image) how many of the brain's voxels the first gave the one label and the
+            second the other, summed over the windows; no pairs where the network looks once.
     """
 
     labels: np.ndarray
@@ -66,6 +73,21 @@ class Segmentation:
     windows_done: int
     windows_total: int
     notices: tuple[str, ...] = ()
+    brain: np.ndarray | None = None
+    pair_counts: np.ndarray = field(default_factory=lambda: np.zeros((0, NUM_CLASSES, NUM_CLASSES), np.int64))
+
+    @cached_property
+    def uncertainty(self) -> np.ndarray:
+        """(D, H, W) float32, the entropy of ``probabilities``: 0 sure, 1 no idea; 0 outside the brain."""
+        return uncertainty_of(self.probabilities, self.brain)
+
+    @cached_property
+    def agreement(self) -> dict[str, float]:
+        """By tissue, 0 to 1: the Dice between the network's looks; of one that looks once, between map and windows."""
+        if len(self.pair_counts):
+            return pairwise_dice(self.pair_counts)
+        brain = np.ones(self.labels.shape, bool) if self.brain is None else self.brain
+        return dice_with_probabilities(self.labels, self.probabilities, brain)
 
 
 class WindowAccumulator:
@@ -100,7 +122,7 @@ class WindowAccumulator:
         brain = np.pad(brain, padding)
         scans = np.pad(scans, [(0, 0), *padding])
         # All windows of zeros alone share one answer.
-        filled = [_windows_with(scans.any(axis=0), stage.starts, plan.sides) for stage in self.stages]
+        filled = [_windows_with(np.any(scans, axis=0), stage.starts, plan.sides) for stage in self.stages]
         self._to_run = [
             _seen_first(stage.starts[runs], plan.sides, look_at)
             for stage, runs in zip(self.stages, filled, strict=True)
@@ -108,6 +130,7 @@ class WindowAccumulator:
         self._blank = [stage.starts[~runs] for stage, runs in zip(self.stages, filled, strict=True)]
         self.has_blank = any(map(len, self._blank))
         self.blank_answer: Tensor | None = None
+        self.pair_counts: Tensor | None = None
 
         self.scans = torch.from_numpy(scans).to(device)
         self.brain = torch.from_numpy(brain).to(device)
@@ -137,14 +160,19 @@ class WindowAccumulator:
     def begin(self, index: int) -> np.ndarray:
         """Count in the windows of a stage that need no run; the first voxels of the others."""
         for start in self._blank[index]:
+            if self.blank_answer is None:
+                raise ValueError("blank_answer was not set before the first stage")
             self._add_one(start, self.blank_answer)
         self.windows_done += len(self.stages[index].starts) - len(self._to_run[index])
         return self._to_run[index]
 
-    def add(self, starts: np.ndarray, probabilities: Tensor) -> None:
-        """Add the answers (n, 4, *sides) of windows."""
-        for start, answer in zip(starts, probabilities, strict=True):
-            self._add_one(start, answer)
+    def add(self, starts: np.ndarray, answer: Answer) -> None:
+        """Add the answer to n windows."""
+        for number, start in enumerate(starts):
+            self._add_one(start, answer.probabilities[number])
+            if len(answer.labels):
+                counts = count_pairs(answer.labels[:, number], self.brain[self._slices(start)]).cpu()
+                self.pair_counts = counts if self.pair_counts is None else self.pair_counts + counts
         self.windows_done += len(starts)
         self.runs_done += len(starts)
 
@@ -179,9 +207,7 @@ class WindowAccumulator:
 
     def labels(self) -> np.ndarray:
         """The label map so far; a voxel without an answer has zero sums and so is background."""
-        # Slab by slab: the place of the largest takes twice the memory of what is compared.
-        labels = torch.cat([slab.argmax(dim=0).to(torch.uint8) for slab in self.sums.split(SLAB, dim=1)])
-        return labels.masked_fill_(~self.brain, BACKGROUND.label)[self.inside].cpu().numpy()
+        return labels_of(self.sums, dim=0).masked_fill_(~self.brain, BACKGROUND.label)[self.inside].cpu().numpy()
 
     def result(self) -> Segmentation:
         """Labels, and the means of the answers; their memory is that of the sums, so the job is at its end."""
@@ -200,6 +226,8 @@ class WindowAccumulator:
             windows_done=self.windows_done,
             windows_total=self.windows_total,
             notices=tuple(self.notices),
+            brain=self.brain[self.inside].numpy(),
+            **({} if self.pair_counts is None else {"pair_counts": self.pair_counts.numpy()}),
         )
 
 

@@ -22,8 +22,8 @@ class Plan:
         brain: first and last voxel + 1 of the brain along each axis, (3, 2).
     """
 
-    sides: tuple[int, int, int]
-    shape: tuple[int, int, int]
+    sides: tuple[int, ...]
+    shape: tuple[int, ...]
     stages: list[Stage]
     brain: np.ndarray
 
@@ -69,7 +69,7 @@ def brain_box(brain: np.ndarray) -> np.ndarray:
     return np.array([(side.start, side.stop) for side in found[0]])
 
 
-def place_of(starts: Sequence[int], sides: Sequence[int], brain: np.ndarray) -> np.ndarray:
+def place_of(starts: Sequence[int] | np.ndarray, sides: Sequence[int], brain: np.ndarray) -> np.ndarray:
     """Where the borders of a window lie in the brain's box.
 
     Args:

@@ -13,8 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from model_core.inference.accumulator import Progress, WindowAccumulator
+from model_core.inference.answer import Answer, answer_of
 from model_core.inference.standardisation import standardise_windows
-from model_core.networks.ensemble import Ensemble, WithMirrored
+from model_core.networks.ensemble import Ensemble, WithMirrored, looks_of
 from model_core.networks.fused import fused, has_fused_form
 from model_core.networks.input_form import form_of
 from model_core.system.devices import fitting_batch, is_out_of_memory, threads_of_one_core
@@ -66,7 +67,7 @@ class Run:
 
     def __init__(self, engine: Engine, notices: list[str]) -> None:
         self._engine, self._notices = engine, notices
-        self._form: nn.Module | None = None
+        self._form: nn.Module = engine.network
         self._pool: ThreadPoolExecutor | None = None
 
     def carry_out(self, make_accumulator: Callable[..., WindowAccumulator], callbacks: Callbacks) -> WindowAccumulator:
@@ -98,8 +99,8 @@ class Run:
         while True:
             if callbacks.should_stop and callbacks.should_stop():
                 return False
-            for starts, probabilities in itertools.islice(answers, 1):
-                accumulator.add(starts, probabilities)
+            for starts, answer in itertools.islice(answers, 1):
+                accumulator.add(starts, answer)
             is_complete = accumulator.is_complete(index)
             if is_complete:
                 accumulator.step_reached = accumulator.stages[index].step
@@ -148,7 +149,7 @@ class Run:
     def _answer_blank(self, accumulator: WindowAccumulator, stack: ExitStack) -> None:
         """Find the answer that all windows of zeros share."""
         first = np.zeros((1, 3), dtype=int)
-        accumulator.blank_answer = next(self._answers(accumulator, first, stack, blank=True))[1][0]
+        accumulator.blank_answer = next(self._answers(accumulator, first, stack, blank=True))[1].probabilities[0]
 
     def _fit_batch(self, accumulator: WindowAccumulator) -> None:
         """Measure the memory of one window on the card, once, and choose the batch that fits."""
@@ -167,10 +168,10 @@ class Run:
 
     def _answers(
         self, accumulator: WindowAccumulator, starts: np.ndarray, stack: ExitStack, *, blank: bool = False
-    ) -> Iterator[tuple[np.ndarray, Tensor]]:
-        """First voxels and probabilities of the windows, batch by batch, as they are ready."""
+    ) -> Iterator[tuple[np.ndarray, Answer]]:
+        """First voxels of windows and the answers to them, batch by batch, as they are ready."""
         engine = self._engine
-        running: dict[Future[Tensor], tuple[np.ndarray, bool]] = {}  # its first voxels, and whether it runs alone
+        running: dict[Future[Answer], tuple[np.ndarray, bool]] = {}  # its first voxels, and whether it runs alone
         while len(starts) or running:
             if self._pool is None:
                 batch = starts[: engine.batch_size]
@@ -185,7 +186,7 @@ class Run:
                 continue
             while len(starts) and len(running) < engine.workers:
                 batch, starts = starts[: engine.batch_size], starts[engine.batch_size :]
-                future = self._pool.submit(self._probabilities, *self._inputs(accumulator, batch, blank=blank))
+                future = self._pool.submit(self._answer, *self._inputs(accumulator, batch, blank=blank))
                 running[future] = batch, engine.workers == 1
             for future in wait(running, return_when=FIRST_COMPLETED).done:
                 batch, was_alone = running.pop(future)
@@ -214,17 +215,17 @@ class Run:
 
     def _unless_memory_is_short(
         self, accumulator: WindowAccumulator, starts: np.ndarray, *, blank: bool
-    ) -> Tensor | None:
-        """The probabilities of windows; None where the memory of a GPU does not suffice for a single one."""
+    ) -> Answer | None:
+        """The answer to windows; None where the memory of a GPU does not suffice for a single one."""
         try:
-            return self._probabilities(*self._inputs(accumulator, starts, blank=blank))
+            return self._answer(*self._inputs(accumulator, starts, blank=blank))
         except RuntimeError as error:
             if self._engine.device.type == "cpu" or not is_out_of_memory(error):
                 raise
         return None
 
-    def _probabilities(self, windows: Tensor, *places: Tensor) -> Tensor:
-        """(N, scans, D, H, W) intensities -> (N, 4, D, H, W) float32 probabilities, in parts if memory is short."""
+    def _answer(self, windows: Tensor, *places: Tensor) -> Answer:
+        """The answer to (N, scans, D, H, W) intensities, in parts if memory is short."""
         engine = self._engine
         try:
             with (
@@ -233,8 +234,7 @@ class Run:
             ):
                 if form_of(engine.network).standardised_over == "window":
                     windows = standardise_windows(windows)
-                logits = self._form(windows, *places)
-            return logits.float().softmax(dim=1)
+                return answer_of(looks_of(self._form, windows, *places))
         except RuntimeError as error:
             if len(windows) == 1 or not is_out_of_memory(error):
                 raise
@@ -247,4 +247,4 @@ class Run:
         if engine.device.type == "cuda":
             torch.cuda.empty_cache()
         parts = zip(*(tensor.split(engine.batch_size) for tensor in (windows, *places)), strict=True)
-        return torch.cat([self._probabilities(*part) for part in parts])
+        return Answer.joined([self._answer(*part) for part in parts])

@@ -17,6 +17,7 @@ from model_core.inference.runner import CPU_BATCH_SIZE, GPU_BATCH_SIZE, Callback
 from model_core.inference.standardisation import standardise_volume
 from model_core.inference.tidying import tidy
 from model_core.model_card import PUBLISHED_STEP, check_step
+from model_core.networks.ensemble import Ensemble
 from model_core.networks.input_form import InputForm, form_of
 from model_core.system.devices import available_cores, choose_device, exact_float32, is_out_of_memory
 from model_core.windows import WHOLE_BRAIN
@@ -105,6 +106,11 @@ class Segmenter:
     def default_step(self) -> int:
         """The overlap step with which the network is at its best."""
         return WHOLE_BRAIN if self.form.whole_brain else PUBLISHED_STEP
+
+    @property
+    def looks(self) -> int:
+        """How often a voxel of a window is looked at: by each member, or by one network and in the mirror."""
+        return len(self.network.members) if isinstance(self.network, Ensemble) else 1 + self.form.mirrored
 
     def plan(self, brain: np.ndarray, step: int) -> Plan:
         """Where the windows lie for a brain (D, H, W) bool.

@@ -21,26 +21,12 @@ import numpy as np
 BLOCK_COLUMNS = 64
 
 
-_BITS_OF_16 = np.unpackbits(np.arange(2**16, dtype=np.uint16).view(np.uint8).reshape(-1, 2), axis=1).sum(
-    axis=1, dtype=np.uint8
-)
-
-
-def _count_bits_by_table(words: np.ndarray) -> np.ndarray:
-    """``np.bitwise_count`` for NumPy 1.x: number of ones in each unsigned integer, as uint8."""
-    halves = _BITS_OF_16[words.view(np.uint16)]
-    return halves.reshape(*words.shape, -1).sum(axis=-1, dtype=np.uint8)
-
-
-_count_bits = getattr(np, "bitwise_count", _count_bits_by_table)
-
-
 @dataclass(frozen=True)
 class _Columns:
     """The columns of one binary volume along one axis.
 
     Attributes:
-        packed: (rows, columns, words) uint64, one bit a voxel.
+        packed: (rows, columns, words) uint64, one bit per voxel.
         first: flat position of the first of each set of equal columns, (n,).
         counts: how many columns are equal to it, (n,).
         words: (n, words) uint64, the distinct columns.
@@ -93,12 +79,12 @@ def _pack(volume: np.ndarray, axis: int) -> _Columns:
     return _Columns(packed, order[starts], np.diff(starts, append=len(order)), words[starts])
 
 
-def _mean_nearest_distance(columns: _Columns, others: _Columns, count_type: type) -> float:
+def _mean_nearest_distance(columns: _Columns, others: _Columns, count_type: type[np.unsignedinteger]) -> float:
     differing = _nearest_differing_voxels(columns, others, count_type)
     return float(np.average(np.sqrt(differing, dtype=np.float64), weights=columns.counts))
 
 
-def _nearest_differing_voxels(columns: _Columns, others: _Columns, count_type: type) -> np.ndarray:
+def _nearest_differing_voxels(columns: _Columns, others: _Columns, count_type: type[np.unsignedinteger]) -> np.ndarray:
     """Number of voxels in which each distinct column differs from the nearest of the others, (n,)."""
     nearest = _differing_from_neighbours(columns, others, count_type)
     open_ = np.flatnonzero(nearest)
@@ -120,7 +106,7 @@ def _nearest_differing_voxels(columns: _Columns, others: _Columns, count_type: t
     return nearest
 
 
-def _differing_from_neighbours(columns: _Columns, others: _Columns, count_type: type) -> np.ndarray:
+def _differing_from_neighbours(columns: _Columns, others: _Columns, count_type: type[np.unsignedinteger]) -> np.ndarray:
     """Upper bound: the least difference from the other volume's columns at the 3×3 nearest positions."""
     rows, positions = others.packed.shape[:2]
     row, position = np.divmod(columns.first, positions)
@@ -129,14 +115,14 @@ def _differing_from_neighbours(columns: _Columns, others: _Columns, count_type: 
         beside = others.packed[
             np.clip(row + row_shift, 0, rows - 1), np.clip(position + position_shift, 0, positions - 1)
         ]
-        differing = _count_bits(columns.words ^ beside).sum(axis=1, dtype=count_type)
+        differing = np.bitwise_count(columns.words ^ beside).sum(axis=1, dtype=count_type)
         np.minimum(best, differing, out=best)
     return best
 
 
 def _segment_counts(words: np.ndarray) -> np.ndarray:
     """Voxels in each 16-voxel segment of each column: (n, words) uint64 -> (n, 4·words) uint8."""
-    return _count_bits(np.ascontiguousarray(words).view(np.uint16))
+    return np.bitwise_count(np.ascontiguousarray(words).view(np.uint16))
 
 
 def _similar_blocks(segments: np.ndarray) -> list[np.ndarray]:
@@ -155,7 +141,7 @@ def _similar_blocks(segments: np.ndarray) -> list[np.ndarray]:
     return blocks
 
 
-def _least_difference(segments: np.ndarray, block: np.ndarray, count_type: type) -> np.ndarray:
+def _least_difference(segments: np.ndarray, block: np.ndarray, count_type: type[np.unsignedinteger]) -> np.ndarray:
     """Lower bound of the difference between each column and every column of a block.
 
     Args:
@@ -174,9 +160,9 @@ def _least_difference(segments: np.ndarray, block: np.ndarray, count_type: type)
     return np.add.reduce(above, axis=0, dtype=count_type)
 
 
-def _differing_voxels(block: np.ndarray, words: np.ndarray, count_type: type) -> np.ndarray:
+def _differing_voxels(block: np.ndarray, words: np.ndarray, count_type: type[np.unsignedinteger]) -> np.ndarray:
     """Differing voxels between each column of a block (m, words) and each of ``words`` (words, n): (m, n)."""
-    differing = _count_bits(block[:, :1] ^ words[0]).astype(count_type, copy=False)
+    differing = np.bitwise_count(block[:, :1] ^ words[0]).astype(count_type, copy=False)
     for word in range(1, len(words)):
-        differing += _count_bits(block[:, word, None] ^ words[word])
+        differing += np.bitwise_count(block[:, word, None] ^ words[word])
     return differing

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import nn
 
+from model_core.networks.attention import DropsAttention
 from model_core.networks.blocks import OutputHead, SegmentationNetwork
 from model_core.networks.cc_3d_fcn import CC3DFCN
 from model_core.networks.dual_aggregation import DualAggregation
@@ -11,7 +14,22 @@ from model_core.networks.fast_unet import FastUNet
 from model_core.networks.nonlocal_unet import NonlocalUNet
 from model_core.networks.record import NetworkRecord
 
-__all__ = ["NETWORKS", "NetworkRecord", "SegmentationNetwork", "build_network", "count_parameters", "set_dropout"]
+__all__ = [
+    "BRAIN_EXTRACTION",
+    "EXTRACTION_NETWORKS",
+    "NETWORKS",
+    "TISSUES",
+    "NetworkRecord",
+    "SegmentationNetwork",
+    "build_network",
+    "count_parameters",
+    "record_of",
+    "set_dropout",
+    "task_of",
+]
+
+TISSUES, BRAIN_EXTRACTION = "tissues", "brain extraction"  # what a network tells apart: a task
+_CLASSES = {TISSUES: 4, BRAIN_EXTRACTION: 2}
 
 # What fast_unet was tuned with on a part of the training anatomies; what is not named is as in the papers.
 _FAST = {
@@ -46,14 +64,44 @@ NETWORKS: dict[str, NetworkRecord] = {
     "fast_unet": NetworkRecord(FastUNet, "Fast U-Net", training=_FAST),
 }
 
+# Networks that find the brain in a whole head: they are no choice where tissues are segmented.
+EXTRACTION_NETWORKS: dict[str, NetworkRecord] = {
+    "brain_extraction": NetworkRecord(
+        FastUNet,
+        "Brain extraction network",
+        {
+            "channels": (16, 32, 64),
+            "full_channels": (4, 8),
+            "placed": False,
+            "form": {"standardised_over": "scan", "mirrored": False, "spacing_mm": 2.0},
+        },
+        _FAST,
+    ),
+}
 
-def build_network(name: str, in_channels: int = 2, num_classes: int = 4) -> SegmentationNetwork:
+
+def record_of(name: str) -> Any:
+    """The record of a network of either task.
+
+    Raises:
+        KeyError: no network has that name.
+    """
+    return EXTRACTION_NETWORKS[name] if name in EXTRACTION_NETWORKS else NETWORKS[name]
+
+
+def task_of(name: str) -> str:
+    """What a network tells apart: ``TISSUES`` or ``BRAIN_EXTRACTION``."""
+    return BRAIN_EXTRACTION if name in EXTRACTION_NETWORKS else TISSUES
+
+
+def build_network(name: str, in_channels: int = 2, num_classes: int | None = None) -> SegmentationNetwork:
     """Build a network with fresh weights, drawn from torch's global generator.
 
     Args:
-        name: a key of ``NETWORKS``.
+        name: a key of ``NETWORKS`` or of ``EXTRACTION_NETWORKS``.
         in_channels: channels of the input; 2 for T1 and T2.
-        num_classes: channels of the logits; 4 for background, CSF, GM and WM.
+        num_classes: channels of the logits; ``None`` takes those of its task: 4 for background, CSF, GM and WM, 2 for
+            background and brain.
 
     Returns:
         The network, in training mode, with ``name``, ``in_channels``, ``num_classes`` and
@@ -62,9 +110,10 @@ def build_network(name: str, in_channels: int = 2, num_classes: int = 4) -> Segm
     Raises:
         ValueError: no network has that name.
     """
-    if name not in NETWORKS:
-        raise ValueError(f"no network is named {name!r}; the names are {', '.join(NETWORKS)}")
-    return NETWORKS[name](name, in_channels, num_classes)
+    names = [*NETWORKS, *EXTRACTION_NETWORKS]
+    if name not in names:
+        raise ValueError(f"no network is named {name!r}; the names are {', '.join(names)}")
+    return record_of(name)(name, in_channels, _CLASSES[task_of(name)] if num_classes is None else num_classes)
 
 
 def count_parameters(network: nn.Module) -> int:
@@ -87,7 +136,7 @@ def set_dropout(network: nn.Module, *, attention: float | None = None, output: f
         if rate is not None and not 0 <= rate < 1:
             raise ValueError(f"the {name} dropout rate is {rate}; it lies from 0 to below 1")
     for module in network.modules():
-        if attention is not None and hasattr(module, "attention_dropout"):
+        if attention is not None and isinstance(module, DropsAttention):
             module.attention_dropout = attention
         if output is not None and isinstance(module, OutputHead):
             module.dropout.p = output

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model_core.networks.blocks import SMALL_GAIN, SOFTMAX_GAIN, deconvolution, pointwise
 from model_core.networks.dropout_attention import dropout_attention
+
+
+@runtime_checkable
+class DropsAttention(Protocol):
+    """A module with dropout on its attention weights: rate, 0 to below 1."""
+
+    attention_dropout: float
 
 
 class GlobalAggregation(nn.Module):

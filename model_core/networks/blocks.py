@@ -24,11 +24,11 @@ HE_GAIN = math.sqrt(2)
 SOFTMAX_GAIN = 1.0
 SMALL_GAIN = 0.1
 
-Convolution = TypeVar("Convolution", nn.Conv3d, nn.ConvTranspose3d)
+AnyConvolution = TypeVar("AnyConvolution", nn.Conv3d, nn.ConvTranspose3d)
 
 
 @torch.no_grad()
-def initialised(conv: Convolution, *, gain: float = HE_GAIN) -> Convolution:
+def initialised(conv: AnyConvolution, *, gain: float = HE_GAIN) -> AnyConvolution:
     """Draw the weights of a convolution from a normal with std gain/√fan-in, by torch's global generator; biases 0.
 
     In a transposed convolution of stride s an output voxel sees only kernel³/s³ of the kernel.
@@ -106,7 +106,7 @@ class ResidualBlock(nn.Module):
 
 
 class OutputHead(nn.Module):
-    """BN-ReLU6, dropout, 1³ convolution with bias: features to one logit a class.
+    """BN-ReLU6, dropout, 1³ convolution with bias: features to one logit per class.
 
     Args:
         in_channels: channels of the features.
@@ -126,7 +126,7 @@ class OutputHead(nn.Module):
 
 
 class SegmentationNetwork(nn.Module):
-    """What every network of this package is: windows of T1 and T2 in, one logit a class and voxel out.
+    """What every network of this package is: windows of T1 and T2 in, one logit per class and voxel out.
 
     Attributes:
         name: its name in ``NETWORKS``.

@@ -38,11 +38,19 @@ def dropout_attention(query: Tensor, key: Tensor, value: Tensor, dropout: float)
     return out.view(*query.shape[:3], value.shape[3])
 
 
+class _Context(FunctionCtx):
+    """What torch's context carries from the forward to the backward pass."""
+
+    seed: int
+    dropout: float
+    saved_tensors: tuple[Tensor, ...]
+
+
 class _DropoutAttention(torch.autograd.Function):
     """Keeps q, k, v, the output and each query's log-sum-exp; all are (entries = N·heads, positions, channels)."""
 
     @staticmethod
-    def forward(ctx: FunctionCtx, query: Tensor, key: Tensor, value: Tensor, dropout: float) -> Tensor:
+    def forward(ctx: _Context, query: Tensor, key: Tensor, value: Tensor, dropout: float) -> Tensor:
         seed = int(torch.randint(2**62, ()))  # from torch's global generator
         scale = _base_2_scale(query)
         random_bits = _KeepBits(seed, dropout, query.dtype)
@@ -63,7 +71,7 @@ class _DropoutAttention(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+    def backward(ctx: _Context, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
         query, key, value, out, log_sum = ctx.saved_tensors
         scale = _base_2_scale(query)
         random_bits = _KeepBits(ctx.seed, ctx.dropout, query.dtype)

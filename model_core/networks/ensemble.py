@@ -1,8 +1,9 @@
-"""Several networks of one kind as one: the mean of their probabilities."""
+"""Several looks at one brain, by networks of one kind or by one that also looks at it mirrored: their mean."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -10,8 +11,24 @@ from torch import Tensor, nn
 from model_core.networks.blocks import SegmentationNetwork
 
 
-class MeanOfMembers(nn.Module):
-    """Logits whose softmax is the mean of the members' probabilities.
+class MeanOfLooks(nn.Module):
+    """Logits whose softmax is the mean of the probabilities of several looks."""
+
+    def looks(self, x: Tensor, *place: Tensor) -> Iterator[Tensor]:
+        """Give each look's probabilities (N, num_classes, D, H, W) float32, one after another."""
+        raise NotImplementedError
+
+    def forward(self, x: Tensor, *place: Tensor) -> Tensor:
+        """As a network's ``forward``: logits (N, num_classes, D, H, W)."""
+        each = self.looks(x, *place)
+        total, count = next(each), 1
+        for probabilities in each:
+            total, count = total + probabilities, count + 1
+        return (total / count).clamp_min(torch.finfo(torch.float32).tiny).log()
+
+
+class MeanOfMembers(MeanOfLooks):
+    """One look by each member.
 
     Args:
         members: modules of the same input and output, trained or rewritten for inference.
@@ -21,11 +38,10 @@ class MeanOfMembers(nn.Module):
         super().__init__()
         self.members = nn.ModuleList(members)
 
-    def forward(self, x: Tensor, *place: Tensor) -> Tensor:
-        """As the members' ``forward``: logits (N, num_classes, D, H, W)."""
-        total = sum(member(x, *place).float().softmax(dim=1) for member in self.members)
-        smallest = torch.finfo(torch.float32).tiny
-        return (total / len(self.members)).clamp_min(smallest).log()
+    def looks(self, x: Tensor, *place: Tensor) -> Iterator[Tensor]:
+        """As ``MeanOfLooks.looks``, in the members' order."""
+        for member in self.members:
+            yield member(x, *place).float().softmax(dim=1)
 
 
 class Ensemble(SegmentationNetwork):
@@ -46,15 +62,19 @@ class Ensemble(SegmentationNetwork):
     @property
     def members(self) -> list[SegmentationNetwork]:
         """The networks, in the order in which they were given."""
-        return list(self.mean.members)
+        return cast("list[SegmentationNetwork]", list(self.mean.members))
+
+    def looks(self, x: Tensor, *place: Tensor) -> Iterator[Tensor]:
+        """As ``MeanOfMembers.looks``."""
+        return self.mean.looks(x, *place)
 
     def forward(self, x: Tensor, *place: Tensor) -> Tensor:
         """As the members' ``forward``: logits (N, num_classes, D, H, W)."""
         return self.mean(x, *place)
 
 
-class WithMirrored(nn.Module):
-    """A network that looks twice, also at the brain with left and right exchanged: logits of the mean probabilities.
+class WithMirrored(MeanOfLooks):
+    """A network that looks twice, also at the brain with left and right exchanged.
 
     Args:
         network: a module whose input lies along right, anterior, superior.
@@ -64,11 +84,17 @@ class WithMirrored(nn.Module):
         super().__init__()
         self.network = network
 
-    def forward(self, x: Tensor, place: Tensor | None = None) -> Tensor:
-        """As the network's ``forward``: logits (N, num_classes, D, H, W)."""
-        there = () if place is None else (place,)
+    def looks(self, x: Tensor, *place: Tensor) -> Iterator[Tensor]:
+        """As ``MeanOfLooks.looks``: at the brain as it is, then mirrored and turned back."""
+        yield self.network(x, *place).float().softmax(dim=1)
         # What lay from -1 to .2 lies from -.2 to 1.
-        mirrored = () if place is None else (torch.cat([-place[:, :1].flip(-1), place[:, 1:]], dim=1),)
-        total = self.network(x, *there).float().softmax(dim=1)
-        total += self.network(x.flip(2), *mirrored).float().softmax(dim=1).flip(2)
-        return (total / 2).clamp_min(torch.finfo(torch.float32).tiny).log()
+        mirrored = [torch.cat([-borders[:, :1].flip(-1), borders[:, 1:]], dim=1) for borders in place]
+        yield self.network(x.flip(2), *mirrored).float().softmax(dim=1).flip(2)
+
+
+def looks_of(network: nn.Module, x: Tensor, *place: Tensor) -> Iterator[Tensor]:
+    """Give the probabilities (N, num_classes, D, H, W) of each look of a network, or of its only one."""
+    if isinstance(network, MeanOfLooks | Ensemble):
+        yield from network.looks(x, *place)
+    else:
+        yield network(x, *place).float().softmax(dim=1)

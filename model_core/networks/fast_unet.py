@@ -6,6 +6,10 @@ the voxels or fewer. It is no network of the two papers: it is made for one unla
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -14,8 +18,7 @@ from model_core.networks.blocks import SMALL_GAIN, SegmentationNetwork, pointwis
 from model_core.networks.input_form import InputForm
 
 CHANNELS = (32, 64, 96)  # at a half, a quarter and an eighth of the resolution
-FULL_RESOLUTION_CHANNELS = 12
-LAST_CHANNELS = 16
+FULL_RESOLUTION_CHANNELS = (12, 16)
 BATCH_NORM_MOMENTUM = 0.05
 AXES = 3
 VOXELS_OF_BLOCK = 8  # 2³
@@ -30,6 +33,8 @@ class FastUNet(SegmentationNetwork):
         num_classes: channels of the logits.
         channels: at a half, a quarter and an eighth of the resolution.
         placed: whether the first convolution sees where in the brain each block of voxels lies.
+        full_channels: at the full resolution, before and after the scans are looked at again.
+        form: what is different in its input form.
     """
 
     window_multiple = 8
@@ -42,6 +47,8 @@ class FastUNet(SegmentationNetwork):
         *,
         channels: tuple[int, int, int] = CHANNELS,
         placed: bool = True,
+        full_channels: tuple[int, int] = FULL_RESOLUTION_CHANNELS,
+        form: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(name, in_channels, num_classes)
         self.input_form = InputForm(
@@ -54,6 +61,8 @@ class FastUNet(SegmentationNetwork):
             bytes_per_voxel=360,
             window=64,
         )
+        self.input_form = replace(self.input_form, **(form or {}))
+        first, last = full_channels
         half, quarter, eighth = channels
         self.stem = ConvolutionUnit(in_channels * VOXELS_OF_BLOCK + 1 + (AXES if placed else 0), half)
         self.encode_half = ResidualUnit(half)
@@ -65,9 +74,9 @@ class FastUNet(SegmentationNetwork):
         self.decode_quarter = ResidualUnit(quarter)
         self.from_quarter = ConvolutionUnit(quarter, half, kernel=1)
         self.decode_half = ResidualUnit(half)
-        self.to_full = nn.Conv3d(half, FULL_RESOLUTION_CHANNELS * VOXELS_OF_BLOCK, 3, padding=1)
-        self.refine = ConvolutionUnit(FULL_RESOLUTION_CHANNELS + in_channels, LAST_CHANNELS)
-        self.classify = pointwise(LAST_CHANNELS, num_classes, gain=SMALL_GAIN)
+        self.to_full = nn.Conv3d(half, first * VOXELS_OF_BLOCK, 3, padding=1)
+        self.refine = ConvolutionUnit(first + in_channels, last)
+        self.classify = pointwise(last, num_classes, gain=SMALL_GAIN)
 
     def forward(self, x: Tensor, place: Tensor | None = None) -> Tensor:
         """Classify every voxel.

@@ -13,6 +13,8 @@ The training form stays as the papers draw it; `fused` rewrites a trained networ
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any, TypeGuard
 
 import torch
 import torch.nn.functional as F
@@ -26,13 +28,15 @@ from model_core.networks.fast_unet import FastUNet
 from model_core.networks.fused_fast_unet import FusedFastUNet
 from model_core.networks.fused_layers import (
     Affine,
-    Convolution,
     Deconvolution,
+    FusedConvolution,
     ShiftedTokens,
     attend_scaled,
     channels_last,
     interleave,
     matrix_of,
+    norm_of,
+    part_of,
     relu6_,
     scale_and_shift,
     tokens_of,
@@ -41,7 +45,7 @@ from model_core.networks.fused_layers import (
 from model_core.networks.nonlocal_unet import GlobalBottom, GlobalUp, NonlocalUNet
 
 
-def has_fused_form(network: nn.Module) -> bool:
+def has_fused_form(network: nn.Module) -> TypeGuard[SegmentationNetwork]:
     """Whether `fused` knows the class of a network."""
     return isinstance(network, CC3DFCN | NonlocalUNet | DualAggregation | FastUNet | Ensemble)
 
@@ -77,7 +81,7 @@ class _FoldedUNet(nn.Module):
 
     def __init__(self, network: NonlocalUNet | DualAggregation) -> None:
         super().__init__()
-        self.stem = Convolution(network.stem, network.encode_1.activate_1[0])
+        self.stem = FusedConvolution(network.stem, norm_of(network.encode_1.activate_1))
         self.encode_1 = _FoldedResidual(network.encode_1, is_activated=True)
         self.encode_2, self.encode_3 = _folded(network.encode_2), _folded(network.encode_3)
         self.bottom = _folded(network.bottom)
@@ -97,18 +101,21 @@ class _FoldedUNet(nn.Module):
 class _FoldedCC3DFCN(nn.Module):
     def __init__(self, network: CC3DFCN) -> None:
         super().__init__()
-        self.levels = nn.ModuleList(
-            nn.ModuleList(Convolution(level[i], level[i + 1]) for i in range(0, len(level), 3))  # conv, norm, ReLU
-            for level in network.levels
+        self.levels = nn.ModuleList(_folded_level(level) for level in network.levels)
+        self.transforms = nn.ModuleList(
+            FusedConvolution(part_of(transform, 0, nn.Conv3d)) for transform in network.transforms
         )
-        self.transforms = nn.ModuleList(Convolution(transform[0]) for transform in network.transforms)
-        self.deconvs = nn.ModuleList(Deconvolution.of(deconv[0]) for deconv in network.deconvs)
-        self.joins = nn.ModuleList(Convolution(join) for join in network.joins)
+        self.deconvs = nn.ModuleList(
+            Deconvolution.of(part_of(deconv, 0, nn.ConvTranspose3d)) for deconv in network.deconvs
+        )
+        self.joins = nn.ModuleList(
+            FusedConvolution(part_of(network.joins, i, nn.Conv3d)) for i in range(len(network.joins))
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         x, transformed = channels_last(x), []
         for level, transform in zip(self.levels, self.transforms, strict=True):
-            for conv in level:
+            for conv in level.children():
                 x = conv(x).relu_()
             transformed.append(transform(x).relu_())
             x = F.max_pool3d(x, 2)
@@ -117,13 +124,21 @@ class _FoldedCC3DFCN(nn.Module):
         return x
 
 
+def _folded_level(level: nn.Module) -> nn.ModuleList:
+    """Of convolution, norm and ReLU, repeated, the convolutions."""
+    starts = range(0, sum(1 for _ in level.children()), 3)
+    return nn.ModuleList(
+        FusedConvolution(part_of(level, i, nn.Conv3d), part_of(level, i + 1, nn.BatchNorm3d)) for i in starts
+    )
+
+
 def _folded(block: nn.Module) -> nn.Module:
     """The inference form of a block."""
     if isinstance(block, nn.Identity):
         return block
     if isinstance(block, nn.ConvTranspose3d):
         return Deconvolution.of(block)
-    forms = {
+    forms: dict[type[nn.Module], Callable[[Any], nn.Module]] = {
         ResidualBlock: _FoldedResidual,
         DilatedPyramid: _FoldedPyramid,
         GlobalBottom: _FoldedGlobalBottom,
@@ -139,10 +154,10 @@ class _FoldedResidual(nn.Module):
 
     def __init__(self, block: ResidualBlock, *, is_activated: bool = False) -> None:
         super().__init__()
-        self.activate = None if is_activated else Affine(block.activate_1[0])
-        self.conv_1 = Convolution(block.conv_1, block.activate_2[0])
-        self.conv_2 = Convolution(block.conv_2)
-        self.projection = Convolution(block.projection) if block.shortcut == "projection" else None
+        self.activate = None if is_activated else Affine(norm_of(block.activate_1))
+        self.conv_1 = FusedConvolution(block.conv_1, norm_of(block.activate_2))
+        self.conv_2 = FusedConvolution(block.conv_2)
+        self.projection = FusedConvolution(block.projection) if block.shortcut == "projection" else None
         self.adds_input = block.shortcut == "identity"
 
     def forward(self, x: Tensor) -> Tensor:
@@ -158,7 +173,7 @@ class _FoldedActivatedConvolution(nn.Module):
 
     def __init__(self, block: nn.Sequential) -> None:
         super().__init__()
-        self.activate, self.conv = Affine(block[0][0]), Convolution(block[1])
+        self.activate, self.conv = Affine(norm_of(block[0])), FusedConvolution(part_of(block, 1, nn.Conv3d))
 
     def forward(self, x: Tensor) -> Tensor:
         return self.conv(relu6_(self.activate(x)))
@@ -167,7 +182,7 @@ class _FoldedActivatedConvolution(nn.Module):
 class _FoldedHead(nn.Module):
     def __init__(self, head: OutputHead) -> None:
         super().__init__()
-        self.activate, self.conv = Affine(head.activate[0]), Convolution(head.conv)
+        self.activate, self.conv = Affine(norm_of(head.activate)), FusedConvolution(head.conv)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.conv(relu6_(self.activate(x)))
@@ -178,10 +193,13 @@ class _FoldedPyramid(nn.Module):
 
     def __init__(self, block: DilatedPyramid) -> None:
         super().__init__()
-        self.activate = Affine(block.activate_1[0])
-        scales, shifts = (part.chunk(len(block.branches)) for part in scale_and_shift(block.activate_2[0]))
-        self.branches = nn.ModuleList(map(Convolution, block.branches, zip(scales, shifts, strict=True)))
-        self.down, self.projection = Convolution(block.down), Convolution(block.projection)
+        self.activate = Affine(norm_of(block.activate_1))
+        scales, shifts = (part.chunk(len(block.branches)) for part in scale_and_shift(norm_of(block.activate_2)))
+        self.branches = nn.ModuleList(
+            FusedConvolution(part_of(block.branches, i, nn.Conv3d), following)
+            for i, following in enumerate(zip(scales, shifts, strict=True))
+        )
+        self.down, self.projection = FusedConvolution(block.down), FusedConvolution(block.projection)
 
     def forward(self, x: Tensor) -> Tensor:
         activated = relu6_(self.activate(x))
@@ -192,10 +210,15 @@ class _FoldedPyramid(nn.Module):
 class _FoldedGlobalBottom(nn.Module):
     """Global aggregation at one size with heads side by side, plus the input."""
 
+    weight: Tensor
+    bias: Tensor
+    output: Tensor
+    output_bias: Tensor
+
     def __init__(self, block: GlobalBottom) -> None:
         super().__init__()
         aggregate = block.aggregate
-        self.activate, self.heads = Affine(block.activate[0]), aggregate.heads
+        self.activate, self.heads = Affine(norm_of(block.activate)), aggregate.heads
         self.channels = aggregate.output.out_channels
         scale = 1 / math.sqrt(self.channels // self.heads)
         (query, query_bias), (key, key_bias) = matrix_of(aggregate.query), matrix_of(aggregate.key)
@@ -220,16 +243,20 @@ class _FoldedGlobalBottom(nn.Module):
 class _FoldedGlobalUp(nn.Module):
     """Global aggregation of one head with 8 times as many queries as keys, plus a deconvolution."""
 
+    key: Tensor
+    value: Tensor
+
     def __init__(self, block: GlobalUp) -> None:
         super().__init__()
         aggregate = block.aggregate
-        self.activate, self.channels = Affine(block.activate[0]), aggregate.output.out_channels
+        self.activate, self.channels = Affine(norm_of(block.activate)), aggregate.output.out_channels
         scale = 1 / math.sqrt(self.channels)
         (key, _), (value, value_bias) = matrix_of(aggregate.key), matrix_of(aggregate.value)
         output, output_bias = matrix_of(aggregate.output)
         self.register_buffer("key", key)
         self.register_buffer("value", value @ output)
-        self.queries = Deconvolution(aggregate.query.weight * scale, aggregate.query.bias * scale)
+        query_bias = None if aggregate.query.bias is None else aggregate.query.bias * scale
+        self.queries = Deconvolution(aggregate.query.weight * scale, query_bias)
         self.shortcut = Deconvolution(block.deconv.weight, output_bias + value_bias @ output)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -244,10 +271,14 @@ class _FoldedGlobalUp(nn.Module):
 class _FoldedDualAttention(nn.Module):
     """Spatial attention with its part of the join in its values, channel attention, plus the input."""
 
+    weight: Tensor
+    bias: Tensor
+    channel_join: Tensor
+
     def __init__(self, block: DualAttention) -> None:
         super().__init__()
         spatial = block.spatial
-        self.activate, channels = Affine(block.activate[0]), spatial.query.out_channels
+        self.activate, channels = Affine(norm_of(block.activate)), spatial.query.out_channels
         scale = 1 / math.sqrt(channels)
         (query, query_bias), (key, key_bias) = matrix_of(spatial.query), matrix_of(spatial.key)
         (value, value_bias), (join, join_bias) = matrix_of(spatial.value), matrix_of(block.join)

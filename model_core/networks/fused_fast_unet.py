@@ -12,7 +12,7 @@ from model_core.networks.fast_unet import (
     depth_to_space,
     doubled,
 )
-from model_core.networks.fused_layers import Convolution
+from model_core.networks.fused_layers import FusedConvolution, part_of
 
 
 class FusedFastUNet(nn.Module):
@@ -30,14 +30,16 @@ class FusedFastUNet(nn.Module):
         self.to_quarter = _FusedUnit(network.to_quarter)
         self.encode_quarter = _FusedResidual(network.encode_quarter)
         self.to_eighth = _FusedUnit(network.to_eighth)
-        self.bottom = nn.Sequential(*(_FusedResidual(unit) for unit in network.bottom))
+        self.bottom = nn.Sequential(
+            *(_FusedResidual(part_of(network.bottom, i, ResidualUnit)) for i in range(len(network.bottom)))
+        )
         self.from_eighth = _FusedUnit(network.from_eighth)
         self.decode_quarter = _FusedResidual(network.decode_quarter)
         self.from_quarter = _FusedUnit(network.from_quarter)
         self.decode_half = _FusedResidual(network.decode_half)
-        self.to_full = Convolution(network.to_full)
+        self.to_full = FusedConvolution(network.to_full)
         self.refine = _FusedUnit(network.refine)
-        self.classify = Convolution(network.classify)
+        self.classify = FusedConvolution(network.classify)
 
     def forward(self, x: Tensor, place: Tensor | None = None) -> Tensor:
         """As ``FastUNet.forward``; the logits come channels-last."""
@@ -54,7 +56,7 @@ class FusedFastUNet(nn.Module):
 class _FusedUnit(nn.Module):
     def __init__(self, unit: ConvolutionUnit) -> None:
         super().__init__()
-        self.conv = Convolution(unit.conv, unit.norm)
+        self.conv = FusedConvolution(unit.conv, unit.norm)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.conv(x).relu_()
@@ -64,7 +66,7 @@ class _FusedResidual(nn.Module):
     def __init__(self, unit: ResidualUnit) -> None:
         super().__init__()
         self.first = _FusedUnit(unit.first)
-        self.second = Convolution(unit.second, unit.norm)
+        self.second = FusedConvolution(unit.second, unit.norm)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.second(self.first(x)).add_(x).relu_()

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Sequence
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -14,9 +16,14 @@ from torch import Tensor, nn
 
 RELU6 = 6.0
 
+Part = TypeVar("Part", bound=nn.Module)
+
 
 class Affine(nn.Module):
-    """What is left of a batch normalisation in evaluation: a scale and a shift a channel."""
+    """What is left of a batch normalisation in evaluation: a scale and a shift per channel."""
+
+    scale: Tensor
+    shift: Tensor
 
     def __init__(self, norm: nn.BatchNorm3d) -> None:
         super().__init__()
@@ -29,15 +36,18 @@ class Affine(nn.Module):
         return torch.addcmul(self.shift, x, self.scale)
 
 
-class Convolution(nn.Module):
+class FusedConvolution(nn.Module):
     """A convolution, and the batch normalisation that alone gets its output.
 
     On the CPU oneDNN is called by name: at batch 1 on one thread `F.conv3d` chooses a path several times slower.
 
     Args:
         conv: the convolution.
-        following: scale and shift a channel, (out,) each, that its output goes through; or the norm that has them.
+        following: scale and shift per channel, (out,) each, that its output goes through; or the norm that has them.
     """
+
+    weight: Tensor
+    bias: Tensor | None
 
     def __init__(self, conv: nn.Conv3d, following: nn.BatchNorm3d | tuple[Tensor, Tensor] | None = None) -> None:
         super().__init__()
@@ -48,7 +58,8 @@ class Convolution(nn.Module):
             bias = shift if bias is None else shift + scale * bias
         self.register_buffer("weight", channels_last(weight.clone()))
         self.register_buffer("bias", bias)
-        self.stride, self.padding, self.dilation = list(conv.stride), list(conv.padding), list(conv.dilation)
+        self.stride, self.dilation = list(conv.stride), list(conv.dilation)
+        self.padding = [int(side) for side in conv.padding]
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, in, D, H, W) channels-last -> (N, out, D/stride, H/stride, W/stride) channels-last."""
@@ -58,7 +69,7 @@ class Convolution(nn.Module):
 
 
 class ShiftedTokens:
-    """A volume's positions × channels, and those of its neighbours: (N, C, D, H, W) moved by -1, 0 or 1 an axis."""
+    """A volume's positions × channels, and those of its neighbours: (N, C, D, H, W) moved by up to 1 per axis."""
 
     def __init__(self, x: Tensor) -> None:
         self.count, self.channels = x.shape[:2]
@@ -84,6 +95,9 @@ class Deconvolution(nn.Module):
         weight: (in, out, kernel³), kernel 3 or 4.
         bias: (out,) or None.
     """
+
+    taps: Tensor
+    bias: Tensor
 
     def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
         super().__init__()
@@ -120,7 +134,7 @@ class Deconvolution(nn.Module):
         return interleave(self.phases(ShiftedTokens(x)), x.shape[2:])
 
 
-def interleave(phases: Tensor, size: torch.Size) -> Tensor:
+def interleave(phases: Tensor, size: Sequence[int]) -> Tensor:
     """(N, 8, D·H·W, C) by parity -> (N, C, 2D, 2H, 2W), channels-last."""
     count, _, _, channels = phases.shape
     depth, height, width = size
@@ -153,7 +167,7 @@ def tokens_of(x: Tensor) -> Tensor:
     return x.permute(0, 2, 3, 4, 1).flatten(1, 3)
 
 
-def volume_of(tokens: Tensor, size: torch.Size) -> Tensor:
+def volume_of(tokens: Tensor, size: Sequence[int]) -> Tensor:
     """(N, positions, C) -> (N, C, D, H, W) channels-last, a view."""
     return tokens.view(tokens.shape[0], *size, tokens.shape[2]).permute(0, 4, 1, 2, 3)
 
@@ -163,13 +177,44 @@ def relu6_(x: Tensor) -> Tensor:
     return x.clamp_(0, RELU6)
 
 
-def matrix_of(conv: nn.Conv3d) -> tuple[Tensor, Tensor]:
-    """A 1³ convolution as (in, out) matrix and (out,) bias."""
+def part_of(modules: nn.Module, index: int, kind: type[Part]) -> Part:
+    """The module at an index of a container of torch's, which does not say what kinds it holds.
+
+    Raises:
+        TypeError: it is of another kind.
+    """
+    part = list(modules.children())[index]
+    if not isinstance(part, kind):
+        raise TypeError(
+            f"part {index} of {type(modules).__name__} is a {type(part).__name__}; expected {kind.__name__}"
+        )
+    return part
+
+
+def norm_of(activation: nn.Module) -> nn.BatchNorm3d:
+    """The batch normalisation of a ``normalised_relu6``."""
+    return part_of(activation, 0, nn.BatchNorm3d)
+
+
+def matrix_of(conv: nn.Conv3d | nn.ConvTranspose3d) -> tuple[Tensor, Tensor]:
+    """A 1³ convolution with bias as (in, out) matrix and (out,) bias.
+
+    Raises:
+        ValueError: it is transposed or has no bias.
+    """
+    if isinstance(conv, nn.ConvTranspose3d) or conv.bias is None:
+        raise ValueError(f"{conv} is no 1³ convolution with bias")
     return conv.weight.detach()[:, :, 0, 0, 0].t().contiguous(), conv.bias.detach().clone()
 
 
 def scale_and_shift(norm: nn.BatchNorm3d) -> tuple[Tensor, Tensor]:
-    """A batch normalisation in evaluation as y = scale·x + shift, (C,) each, computed in float64."""
+    """A batch normalisation in evaluation as y = scale·x + shift, (C,) each, computed in float64.
+
+    Raises:
+        ValueError: it keeps no running statistics.
+    """
+    if norm.running_var is None or norm.running_mean is None:
+        raise ValueError(f"{norm} keeps no running statistics")
     scale = (norm.running_var.double() + norm.eps).rsqrt()
     shift = -norm.running_mean.double() * scale
     if norm.affine:

@@ -1,4 +1,4 @@
-"""T2 onto T1 by a rigid movement: found from many starts by mutual information, and judged.
+"""T2 onto T1 by a rigid transform: found from many starts by mutual information, and judged.
 
 A registration that ran into a wrong optimum ends as quietly as a good one. So the result is compared with copies of T2
 that are displaced by a known amount: over one head the mutual information falls steeply on every side of the true
@@ -8,7 +8,7 @@ place, over two that do not fit it hardly changes.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,7 +47,7 @@ class Alignment:
     """T2 after it was moved onto T1.
 
     Attributes:
-        t2: the scan with the movement in its affine; its voxels are untouched.
+        t2: the scan with the transform in its affine; its voxels are untouched.
         similarity: normalised mutual information with T1, from 0 (nothing in common) to 1.
         contrast: the similarity over that of copies which are displaced by 1 cm; near 1 T2 fits nowhere in particular.
         shift_mm: how far the middle of what is compared was moved.
@@ -64,7 +64,7 @@ class Alignment:
 def align_rigidly(t2: Volume, t1: Volume, region: np.ndarray, t2_region: np.ndarray | None = None) -> Alignment:
     """Move T2 onto T1 by rotation and translation, found by Mattes mutual information from many starts.
 
-    Only the affine changes: the movement is put into it and nothing is interpolated. The same input gives
+    Only the affine changes: the transform is put into it and nothing is interpolated. The same input gives
     the same result (fixed seed, one thread).
 
     Args:
@@ -76,7 +76,7 @@ def align_rigidly(t2: Volume, t1: Volume, region: np.ndarray, t2_region: np.ndar
     Raises:
         UserError: the registration fails or ends where T2 does not fit T1; a scan's axes are not at right angles.
     """
-    moved, movement = _move(t2, t1, region, t2.array != 0 if t2_region is None else t2_region, _register)
+    moved, transform = _move(t2, t1, region, t2.array != 0 if t2_region is None else t2_region, _register)
     similarity, contrast = judge_alignment(moved, t1, region)
     if contrast < SMALLEST_CONTRAST:
         raise UserError(
@@ -84,7 +84,7 @@ def align_rigidly(t2: Volume, t1: Volume, region: np.ndarray, t2_region: np.ndar
             f"{contrast:.2f} times that of a copy moved aside by 1 cm; expected {SMALLEST_CONTRAST} times or more; "
             "check that both are scans of one head with nothing cut off, or align them with another tool first."
         )
-    return _describe(moved, movement, similarity, contrast, t1, region)
+    return _describe(moved, transform, similarity, contrast, t1, region)
 
 
 def settle(t2: Volume, t1: Volume, region: np.ndarray) -> Alignment:
@@ -98,8 +98,8 @@ def settle(t2: Volume, t1: Volume, region: np.ndarray) -> Alignment:
     Raises:
         UserError: the scans do not touch, or their axes are not at right angles.
     """
-    moved, movement = _move(t2, t1, region, t2.array != 0, _register_nearby)
-    return _describe(moved, movement, *judge_alignment(moved, t1, region), t1, region)
+    moved, transform = _move(t2, t1, region, t2.array != 0, _register_locally)
+    return _describe(moved, transform, *judge_alignment(moved, t1, region), t1, region)
 
 
 def _move(
@@ -116,25 +116,25 @@ def _move(
     moving = _crop(t2, t2_region)[0]
     try:
         with _one_thread():
-            movement = _matrix(register(fixed, fixed_mask, moving))
+            transform = _matrix(register(fixed, fixed_mask, moving))
     except RuntimeError as error:
         raise UserError(
             f"T2 ({t2.path}, {t2.description}) could not be aligned to T1 ({t1.path}, {t1.description}); expected "
             "two scans of one head; check that they are, or align them with another tool first."
         ) from error
-    return Volume(t2.array, np.linalg.inv(movement) @ t2.affine, t2.path), movement
+    return Volume(t2.array, np.linalg.inv(transform) @ t2.affine, t2.path), transform
 
 
 def _describe(
-    moved: Volume, movement: np.ndarray, similarity: float, contrast: float, t1: Volume, region: np.ndarray
+    moved: Volume, transform: np.ndarray, similarity: float, contrast: float, t1: Volume, region: np.ndarray
 ) -> Alignment:
     middle = _middle(t1, region)
     return Alignment(
         moved,
         similarity,
         contrast,
-        shift_mm=float(np.linalg.norm(movement[:3, :3] @ middle + movement[:3, 3] - middle)),
-        angle_degrees=float(np.rad2deg(Rotation.from_matrix(movement[:3, :3]).magnitude())),
+        shift_mm=float(np.linalg.norm(transform[:3, :3] @ middle + transform[:3, 3] - middle)),
+        angle_degrees=float(np.rad2deg(Rotation.from_matrix(transform[:3, :3]).magnitude())),
     )
 
 
@@ -144,11 +144,11 @@ def _middle(scan: Volume, region: np.ndarray) -> np.ndarray:
     return scan.affine[:3, :3] @ centre + scan.affine[:3, 3]
 
 
-def _matrix(movement: sitk.Euler3DTransform) -> np.ndarray:
+def _matrix(transform: sitk.Euler3DTransform) -> np.ndarray:
     """Return the (4, 4) matrix that maps points of T1 to where the same tissue lies in T2, RAS mm."""
     matrix = np.eye(4)
-    matrix[:3, :3] = np.reshape(movement.GetMatrix(), (3, 3))
-    matrix[:3, 3] = movement.TransformPoint((0.0, 0.0, 0.0))
+    matrix[:3, :3] = np.reshape(transform.GetMatrix(), (3, 3))
+    matrix[:3, 3] = transform.TransformPoint((0.0, 0.0, 0.0))
     return _LPS_FROM_RAS @ matrix @ _LPS_FROM_RAS
 
 
@@ -175,7 +175,7 @@ def _even_voxels(image: sitk.Image, mask: sitk.Image) -> tuple[sitk.Image, sitk.
 
 
 @contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
+def _one_thread() -> Generator[None]:
     """Let ITK sum in one order, so that the same input gives the same result to the last digit."""
     threads = sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
@@ -194,7 +194,7 @@ def _register(fixed: sitk.Image, fixed_mask: sitk.Image, moving: sitk.Image) -> 
     return _optimise(fixed, fixed_mask, moving, best, FINE_LEVELS)[1]
 
 
-def _register_nearby(fixed: sitk.Image, fixed_mask: sitk.Image, moving: sitk.Image) -> sitk.Euler3DTransform:
+def _register_locally(fixed: sitk.Image, fixed_mask: sitk.Image, moving: sitk.Image) -> sitk.Euler3DTransform:
     rough = _shrunk(fixed), _shrunk(fixed_mask, smooth=False), _shrunk(moving)
     return _optimise(*rough, _straight(fixed), ROUGH_LEVELS)[1]
 
@@ -203,12 +203,12 @@ def _shrunk(image: sitk.Image, *, smooth: bool = True) -> sitk.Image:
     """Return a scan with voxels of about 2 mm, or its mask, which is not smoothed."""
     factors = [max(1, round(ROUGH_VOXEL_MM / side)) for side in image.GetSpacing()]
     if smooth:
-        image = sitk.DiscreteGaussian(sitk.Cast(image, sitk.sitkFloat32), ROUGH_SMOOTHING_MM**2)
+        image = sitk.DiscreteGaussian(sitk.Cast(image, sitk.sitkFloat32), [ROUGH_SMOOTHING_MM**2] * 3)
     return sitk.Shrink(image, factors)
 
 
 def _straight(fixed: sitk.Image) -> sitk.Euler3DTransform:
-    """Return the movement that changes nothing and turns about the middle of T1."""
+    """Return the transform that changes nothing and turns about the middle of T1."""
     start = sitk.Euler3DTransform()
     start.SetCenter(fixed.TransformContinuousIndexToPhysicalPoint([(side - 1) / 2 for side in fixed.GetSize()]))
     return start

@@ -1,7 +1,7 @@
-"""The brain's mask from a tool that is installed on this machine: SynthStrip or HD-BET, run as a process of its own.
+"""The brain's mask from a head: by the network that comes along, or by SynthStrip or HD-BET where they are installed.
 
-SynthStrip: Hoopes et al., NeuroImage 2022; trained on all ages, so it is looked for first. HD-BET: Isensee et al.,
-Human Brain Mapping 2019; trained on adults.
+These run as processes of their own. SynthStrip: Hoopes et al., NeuroImage 2022; trained on all ages. HD-BET: Isensee
+et al., Human Brain Mapping 2019; trained on adults.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import numpy as np
 from scipy import ndimage
 
 from model_core.errors import UserError
-from model_core.segmentation_options import AUTO, BRAIN_EXTRACTIONS
+from model_core.segmentation_options import BRAIN_EXTRACTIONS, BUILT_IN
 from model_core.system.environment import tool_environment
 from model_core.volumes import Volume, read_mask, resample, to_canonical, write_volume
 
@@ -29,7 +29,7 @@ VOLUME_RANGE_ML = (400.0, 2000.0)  # of a brain with its CSF: from a newborn's t
 SMALLEST_PIECE = 0.95  # of the mask that must hang together
 STDERR_CHARACTERS = 300  # of a tool's last words, in the error sentence
 SECONDS_TO_END = 1.0  # for a tool that is asked to stop; who waits for its end may have no more than two
-SECONDS_BETWEEN_LOOKS = 0.1  # for a wish to stop while a tool runs
+SECONDS_BETWEEN_LOOKS = 0.1  # for a request to stop while a tool runs
 
 WITHOUT_MODEL = "nipreps-synthstrip"  # installed by pip, it has to be told where its weights are
 MODEL_VARIABLE, MODEL_FILE = "SYNTHSTRIP_MODEL", "synthstrip.1.pt"  # of the standard model: the infants' leaves CSF out
@@ -64,6 +64,77 @@ class Tool:
         places = (None, str(Path(sys.executable).parent))  # None: the search path
         names = [name for name in self.programs if name != WITHOUT_MODEL or synthstrip_model()]
         return next(filter(None, (shutil.which(name, path=path) for path in places for name in names)), None)
+
+    @property
+    def is_installed(self) -> bool:
+        """Whether it can be used on this machine."""
+        return self.program is not None
+
+    def check(self) -> None:
+        """Refuse to go on where the tool is not installed.
+
+        Raises:
+            UserError: it is not.
+        """
+        if not self.is_installed:
+            missing = _without_model() if WITHOUT_MODEL in self.programs else ""
+            raise UserError(
+                f"{self.title} ({' or '.join(self.programs)}) was not found on the search path{missing}; expected it "
+                "to be installed; install it, leave the choice out (--brain-extraction built-in) or give a brain mask "
+                "(--mask)."
+            )
+
+    def find(
+        self,
+        t1: Volume,
+        t2: Volume,
+        *,
+        gpu: bool = False,
+        scratch: Path | None = None,
+        on_wait: Callable[[], None] | None = None,
+    ) -> Volume:
+        """Let the tool find the brain in T1; see `extract_brain`."""
+        return extract_brain(t1, self, gpu=gpu, scratch=scratch, on_wait=on_wait)
+
+
+class BuiltIn:
+    """The network that comes along; it looks at both scans, needs seconds, no GPU and no files."""
+
+    name, title, is_installed = BUILT_IN, "built-in network", True
+
+    def check(self) -> None:
+        """It is always there."""
+
+    def find(
+        self,
+        t1: Volume,
+        t2: Volume,
+        *,
+        gpu: bool = False,
+        scratch: Path | None = None,
+        on_wait: Callable[[], None] | None = None,
+    ) -> Volume:
+        """Find the brain.
+
+        Args:
+            t1: with skull, any orientation.
+            t2: on any grid that lies over T1's place.
+            gpu, scratch: for the tools; without effect here.
+            on_wait: called once; what it raises ends the work.
+
+        Returns:
+            The mask on T1's own grid, bool.
+
+        Raises:
+            UserError: the scans show no brain, or one that is cut off.
+        """
+        from model_core.extraction import find_brain  # torch, which who only names the choices does without
+
+        if on_wait:
+            on_wait()
+        mask = find_brain(t1, t2)
+        check_mask(mask)
+        return mask
 
 
 def _hd_bet_command(program: str, gpu: bool) -> list[str]:
@@ -106,37 +177,25 @@ TOOLS = (
     ),
     Tool("hd-bet", "HD-BET", ("hd-bet",), _hd_bet_command, ("brain_bet.nii.gz", "brain_mask.nii.gz")),
 )
+EXTRACTORS: tuple[BuiltIn | Tool, ...] = (BuiltIn(), *TOOLS)
 
 
-def choose_tool(name: str) -> Tool:
-    """Return an installed tool.
+def choose_extractor(name: str) -> BuiltIn | Tool:
+    """Return what finds the brain.
 
     Args:
-        name: one of `BRAIN_EXTRACTIONS`; auto is the first that is installed.
+        name: one of `BRAIN_EXTRACTIONS`.
 
     Raises:
-        UserError: there is none of that name, it is not installed, or none is.
+        UserError: there is none of that name, or it is not installed.
     """
-    if name not in BRAIN_EXTRACTIONS:
+    extractor = next((extractor for extractor in EXTRACTORS if extractor.name == name), None)
+    if extractor is None:
         raise UserError(
-            f"{name!r} is no brain extraction tool; expected {' or '.join(BRAIN_EXTRACTIONS)}; choose one of these."
+            f"{name!r} is no brain extraction; expected {' or '.join(BRAIN_EXTRACTIONS)}; choose one of these."
         )
-    wanted = [tool for tool in TOOLS if name in (AUTO, tool.name)]
-    for tool in wanted:
-        if tool.program:
-            return tool
-    if name == AUTO:
-        raise UserError(
-            "No brain mask was given and neither HD-BET (hd-bet) nor SynthStrip (mri_synthstrip, nipreps-synthstrip, "
-            f"synthstrip-docker) is on the search path{_without_model()}; expected one of them, for the network has "
-            "not learned heads with their skull on; install SynthStrip, give a brain mask (--mask), or, if the scans "
-            "are stripped already, leave the extraction out (--skip brain-extraction)."
-        )
-    missing = _without_model() if wanted[0].name == "synthstrip" else ""
-    raise UserError(
-        f"{wanted[0].title} ({' or '.join(wanted[0].programs)}) was not found on the search path{missing}; expected it "
-        "to be installed; install it, choose another tool (--brain-extraction) or give a brain mask (--mask)."
-    )
+    extractor.check()
+    return extractor
 
 
 def _without_model() -> str:
@@ -194,7 +253,7 @@ def _run(tool: Tool, gpu: bool, folder: Path, on_wait: Callable[[], None]) -> No
     """Run a tool to its end; its children end with it when this one is interrupted."""
     with open(folder / "stderr.txt", "w+b") as errors:
         try:
-            command = tool.command(tool.program, gpu)
+            command = tool.command(tool.program or tool.programs[0], gpu)
             on_wait()  # to ask a tool for its version may have taken seconds
             process = subprocess.Popen(
                 command,

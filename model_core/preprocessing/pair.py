@@ -151,7 +151,7 @@ def prepare_pair(
         t2: scan of the same brain, on any grid that covers it; ``None`` where T1 alone is given.
         mask: the brain (not 0), on any grid that covers it; without it the brain is where T1 is not 0, cavities
             included: CSF inside the head may well be 0. Cavities of a mask belong to the brain, too.
-        align_t2: first find the rigid movement that brings T2 onto T1.
+        align_t2: first find the rigid transform that brings T2 onto T1.
         bias_correction: divide each scan by its bias field (N4), on the network grid.
         on_stage: called with "preparing", "aligning" or "correcting" when that begins; what it raises ends the work.
 

@@ -21,9 +21,9 @@ from scipy import ndimage
 from model_core.errors import UserError
 from model_core.preprocessing.alignment import align_rigidly
 from model_core.preprocessing.bias_field import correct_bias
-from model_core.preprocessing.brain_extraction import Tool, choose_tool, extract_brain
+from model_core.preprocessing.brain_extraction import BuiltIn, Tool, choose_extractor
 from model_core.preprocessing.step_pictures import draw_step
-from model_core.segmentation_options import ALIGNMENT, AUTO, BIAS, EXTRACTION, ORIENTATION, RAW_STEPS
+from model_core.segmentation_options import ALIGNMENT, BIAS, BUILT_IN, EXTRACTION, ORIENTATION, RAW_STEPS
 from model_core.volumes import Volume, have_same_grid, resample, to_canonical, write_volume
 from model_core.volumes.writing import itk_image
 
@@ -42,7 +42,7 @@ class RawOptions:
 
     Attributes:
         skip: steps to leave out, of `RAW_STEPS`.
-        brain_extraction: a tool's name, or auto for the first that is installed; without effect with a mask.
+        brain_extraction: what finds the brain, of `BRAIN_EXTRACTIONS`; without effect with a mask.
         gpu: whether the tool may use the GPU.
         keep_intermediates: a folder for T1 and T2 after each step and for the mask; None keeps nothing.
         pictures: whether each step gets a picture.
@@ -50,7 +50,7 @@ class RawOptions:
     """
 
     skip: frozenset[str] = frozenset()
-    brain_extraction: str = AUTO
+    brain_extraction: str = BUILT_IN
     gpu: bool = False
     keep_intermediates: Path | None = None
     pictures: bool = False
@@ -132,7 +132,7 @@ def prepare_raw(
 
     Args:
         t1, t2: as converted from DICOM, with or without skull, in any orientation, voxels of at most 3 mm.
-        mask: the brain, on T1's grid or any other that covers it; None lets a tool find it.
+        mask: the brain, on T1's grid or any other that covers it; None lets the options' choice find it.
         options: what to do.
         on_stage: called with a step's name when it begins; what it raises ends the work.
         on_wait: called a few times a second while a tool runs; what it raises ends the tool and the work.
@@ -142,13 +142,13 @@ def prepare_raw(
     """
     for name, scan in (("T1", t1), ("T2", t2)):
         _check_scan(name, scan)
-    wants_tool = mask is None and EXTRACTION not in options.skip
-    tool = choose_tool(options.brain_extraction) if wants_tool else None  # refused now, not after minutes of work
+    wants_mask = mask is None and EXTRACTION not in options.skip
+    finder = choose_extractor(options.brain_extraction) if wants_mask else None  # refused now, not after minutes
     chain = _Chain(t1, t2, None if mask is None else _on_grid_of(t1, mask), options, on_stage or (lambda stage: None))
     chain.run(ORIENTATION, "affine", chain.orient)
     chain.run(BIAS, "N4", chain.correct)
     chain.run(ALIGNMENT, "mutual information", chain.align)
-    chain.run(EXTRACTION, "mask given" if tool is None else tool.title, lambda: chain.extract(tool, on_wait))
+    chain.run(EXTRACTION, "mask given" if finder is None else finder.title, lambda: chain.extract(finder, on_wait))
     return RawScans(chain.t1, chain.t2, chain.mask, tuple(chain.steps), chain.to_given)
 
 
@@ -185,7 +185,7 @@ class _Chain:
 
     def _keep(self, name: str, folder: Path) -> None:
         folder.mkdir(exist_ok=True)
-        volumes = [self.mask] if name == EXTRACTION else [self.t1, self.t2]
+        volumes = [self.mask] if name == EXTRACTION and self.mask else [self.t1, self.t2]
         for path, volume in zip(intermediate_paths(folder, name), volumes, strict=True):
             kept = to_canonical(volume) if name == ORIENTATION else volume
             affine, given = self.to_given @ kept.affine, self._given[path.name.rpartition("-")[2].partition(".")[0]]
@@ -213,10 +213,12 @@ class _Chain:
             "angle_degrees": round(found.angle_degrees, 1),
         }
 
-    def extract(self, tool: Tool | None, on_wait: Callable[[], None] | None) -> dict[str, Any]:
-        if tool is not None:
-            options = self._options
-            self.mask = extract_brain(self.t1, tool, gpu=options.gpu, scratch=options.scratch, on_wait=on_wait)
+    def extract(self, finder: BuiltIn | Tool | None, on_wait: Callable[[], None] | None) -> dict[str, Any]:
+        if finder is not None:
+            gpu, scratch = self._options.gpu, self._options.scratch
+            self.mask = finder.find(self.t1, self.t2, gpu=gpu, scratch=scratch, on_wait=on_wait)
+        if self.mask is None:
+            raise ValueError("neither a mask nor what finds one was given; expected one")
         return {"brain_ml": round(float(self.mask.array.sum()) * float(np.prod(self.mask.spacing)) / 1000, 1)}
 
 

@@ -34,20 +34,20 @@ def judge_alignment(t2: Volume, t1: Volume, region: np.ndarray) -> tuple[float, 
 
 
 def shifted_by(shift: np.ndarray) -> np.ndarray:
-    """Return the movement (4, 4) by a vector in mm."""
-    movement = np.eye(4)
-    movement[:3, 3] = shift
-    return movement
+    """Return the transform (4, 4) by a vector in mm."""
+    transform = np.eye(4)
+    transform[:3, 3] = shift
+    return transform
 
 
-def similarities(t2: Volume, t1: Volume, region: np.ndarray, movements: Sequence[np.ndarray]) -> list[float]:
+def similarities(t2: Volume, t1: Volume, region: np.ndarray, transforms: Sequence[np.ndarray]) -> list[float]:
     """Compare T1 with T2 as it lies, and moved.
 
     Args:
         t2: any grid.
         t1: any grid.
         region: bool, shape of T1: the voxels that are compared.
-        movements: (4, 4) each, from points of T1 to those of T2 that they are compared with, RAS mm.
+        transforms: (4, 4) each, from points of T1 to those of T2 that they are compared with, RAS mm.
 
     Returns:
         For each the normalised mutual information 2·I(T1, T2) / (H(T1) + H(T2)), 0 to 1.
@@ -59,8 +59,8 @@ def similarities(t2: Volume, t1: Volume, region: np.ndarray, movements: Sequence
     values = t2.array.astype(np.float32, copy=False)
     to_t2 = np.linalg.inv(t2.affine)
     found = []
-    for movement in movements:
-        there = (to_t2 @ movement @ t1.affine @ places)[:3]
+    for transform in transforms:
+        there = (to_t2 @ transform @ t1.affine @ places)[:3]
         moving = ndimage.map_coordinates(values, there, order=1, mode="constant")
         found.append(_normalised_mutual_information(fixed, _clipped(moving)))
     return found

@@ -50,7 +50,7 @@ def draw_step(t1: Volume, t2: Volume, mask: Volume | None) -> bytes:
     return stream.getvalue()
 
 
-def _picture_grid(t1: Volume) -> tuple[tuple[int, int, int], np.ndarray]:
+def _picture_grid(t1: Volume) -> tuple[tuple[int, ...], np.ndarray]:
     """Return T1's field of view in canonical orientation, in even voxels."""
     canonical = to_canonical(t1)
     scale = VOXEL_MM / np.array(canonical.spacing)

@@ -47,7 +47,7 @@ def check_place(t1: Volume, t2: Volume, pair: PreparedPair) -> list[Finding]:
 
 
 def _nearby(middle: np.ndarray) -> list[np.ndarray]:
-    """Return small movements (4, 4) about the middle of the brain."""
+    """Return small transforms (4, 4) about the middle of the brain."""
     turns = []
     for axis in np.eye(3):
         for sign in (1, -1):

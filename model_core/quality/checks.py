@@ -27,7 +27,7 @@ from model_core.quality.measures import (
 from model_core.tissues import TISSUES
 from model_core.volumes import Volume, to_canonical
 
-__all__ = ["OLDEST_MONTHS", "Finding", "check_result", "check_scans"]
+__all__ = ["Finding", "check_result", "check_scans"]
 
 FEWEST_GRAY_LEVELS = 24
 DOUBTFUL = 0.08  # skewness of T2 - T1; 0.30 to 0.45 in infants of 6 months
@@ -45,7 +45,6 @@ AGES = (0.0, 3.0, 6.0, 8.0, 12.0, 24.0)
 SMALLEST_ML = (250.0, 400.0, 600.0, 620.0, 680.0, 780.0)
 LARGEST_ML = (650.0, 900.0, 1100.0, 1150.0, 1300.0, 1500.0)
 USUAL_AGES = (6.0, 8.0)
-OLDEST_MONTHS = AGES[-1]
 CSF_SHARES = (0.02, 0.45)
 
 
@@ -59,8 +58,12 @@ def check_scans(t1: Volume | None, t2: Volume | None, pair: PreparedPair) -> lis
     Raises:
         UserError: the result would be worthless: a skull, swapped scans, one scan given twice.
     """
-    if t1 is None or t2 is None:
-        return _check_one_scan(*(("T2", t2, pair.t2) if t1 is None else ("T1", t1, pair.t1)), pair)
+    if t1 is None:
+        if t2 is None:
+            raise ValueError("neither scan was given; expected one at least")
+        return _check_one_scan("T2", t2, pair.t2, pair)
+    if t2 is None:
+        return _check_one_scan("T1", t1, pair.t1, pair)
     _refuse_worthless(t1, t2, pair)
     place = check_place(t1, t2, pair)
     return [

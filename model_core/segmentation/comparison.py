@@ -29,7 +29,7 @@ class Comparison:
     resampled: bool
 
     def scores(self) -> list[TissueScore]:
-        """One row a tissue."""
+        """One row per tissue."""
         return score_tissues(self.prediction.array, self.reference.array, self.reference.spacing)
 
 

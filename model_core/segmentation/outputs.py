@@ -9,15 +9,18 @@ from dataclasses import asdict, dataclass
 from operator import attrgetter
 from pathlib import Path
 
+import numpy as np
+
 from model_core.errors import UserError
-from model_core.findings import Finding
 from model_core.inference.accumulator import Segmentation
 from model_core.metric_table import CONVENTIONS
 from model_core.metrics import TissueScore, format_scores
 from model_core.preprocessing import PreparedPair
 from model_core.preprocessing.raw_scans import intermediate_paths
 from model_core.segmentation.figure import draw_segmentation
+from model_core.segmentation.pipeline import SegmentedScans
 from model_core.segmentation.sidecar import sidecar_path
+from model_core.segmentation.trust import describe_expected
 from model_core.segmentation_options import RAW_STEPS
 from model_core.system.files import check_can_replace
 from model_core.system.text_files import printable, write_json
@@ -32,7 +35,7 @@ def check_paths(options: argparse.Namespace) -> None:
     """Find out before minutes of work that an output cannot be written or would replace an input."""
     outputs = {"--output": options.output, "--scores": options.scores, "--picture": options.picture}
     outputs |= {"the sidecar of --output": sidecar_path(options.output), "--report": options.report}
-    outputs |= {"--save-mask": options.save_mask}
+    outputs |= {"--save-mask": options.save_mask, "--uncertainty": options.uncertainty}
     outputs |= {f"--probabilities ({path.name})": path for path in probability_paths(options)}
     if options.keep_intermediates:
         outputs |= {
@@ -50,8 +53,8 @@ def check_paths(options: argparse.Namespace) -> None:
             raise UserError(f"{option} names {path}, which {other} names, too; choose another name.")
     check_can_write(options.output)
     check_can_write(sidecar_path(options.output), (".json",))
-    if options.save_mask:
-        check_can_write(options.save_mask)
+    for volume in filter(None, (options.save_mask, options.uncertainty)):
+        check_can_write(volume)
     if options.scores:
         check_can_replace(options.scores)
     if options.report:
@@ -123,35 +126,38 @@ def draw(
     if rows:
         names = {tissue.key: tissue.key.upper() for tissue in TISSUES}
         subtitle += "    Dice  " + "   ".join(f"{names[row.tissue]} {row.dice:.3f}" for row in rows)
-    on_grid = resample(reference, pair.t1.shape, pair.affine, order=0).array if reference is not None else None
     draw_segmentation(
         path,
         pair.t1,
         pair.t2,
         segmentation.labels,
-        on_grid,
+        on_network_grid(reference, pair),
         title=printable((options.t1 or options.t2).name),
         subtitle=printable(subtitle),
     )
 
 
+def on_network_grid(reference: Volume | None, pair: PreparedPair) -> np.ndarray | None:
+    """Labels of a reference where the network has the scans; None without one."""
+    return None if reference is None else resample(reference, pair.t1.shape, pair.affine, order=0).array
+
+
 def tell(
-    options: argparse.Namespace,
-    volumes: dict[str, float],
-    rows: Sequence[TissueScore],
-    stages: Sequence[Stage],
-    warnings: Sequence[Finding],
+    options: argparse.Namespace, result: SegmentedScans, rows: Sequence[TissueScore], stages: Sequence[Stage]
 ) -> None:
+    """Print times, volumes, what can be expected of the map, scores, files and warnings."""
     print()
     for stage in filter(attrgetter("windows"), stages):  # on a small brain a finer grid may add none
         pace = f"{stage.windows / max(stage.seconds, 1e-9):.1f} windows/s"
         name = describe_step(stage.step).capitalize()
         print(f"{name}: {stage.windows:>6,} windows in {stage.seconds:7.1f} s  ({pace})")
-    print("Volumes: " + ", ".join(f"{tissue.name} {volumes[tissue.key]:.1f} ml" for tissue in TISSUES))
+    print("Volumes: " + ", ".join(f"{tissue.name} {result.volumes_ml[tissue.key]:.1f} ml" for tissue in TISSUES))
+    if result.trust.expected_dice:
+        print(f"Expected Dice, without a reference: {describe_expected(result.trust.expected_dice)}")
     if rows:
         print(f"\n{format_scores(rows)}\n")
     written = [options.output, sidecar_path(options.output), *probability_paths(options)]
-    written += [options.save_mask, options.scores, options.picture, options.report]
+    written += [options.save_mask, options.uncertainty, options.scores, options.picture, options.report]
     print("\n".join(f"Written: {path}" for path in written if path))
-    for finding in warnings:
+    for finding in result.findings:
         print(f"Warning: {finding.sentence}")

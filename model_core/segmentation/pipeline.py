@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from model_core.confidence.calibration import Calibration, calibration_of
 from model_core.findings import Finding
 from model_core.inference import Segmenter
 from model_core.inference.accumulator import Progress, Segmentation
@@ -21,6 +22,7 @@ from model_core.preprocessing import PreparedPair, prepare_pair
 from model_core.preprocessing.raw_scans import RawOptions, RawScans, prepare_raw
 from model_core.quality.checks import check_result, check_scans
 from model_core.segmentation.one_scan import check_one_scan
+from model_core.segmentation.trust import Trust, trust_of
 from model_core.segmentation_options import SegmentationOptions
 from model_core.system.devices import choose_device
 from model_core.volumes import Volume
@@ -58,6 +60,7 @@ class SegmentedScans:
         volumes_ml: by tissue key.
         findings: what a person should look at, of scans and result.
         segmentation: on the network grid.
+        trust: how far it can be trusted.
     """
 
     labels: Volume
@@ -65,6 +68,7 @@ class SegmentedScans:
     volumes_ml: dict[str, float]
     findings: list[Finding]
     segmentation: Segmentation
+    trust: Trust
 
 
 def prepare_scans(
@@ -100,9 +104,9 @@ def prepare_scans(
         UserError: the scans cannot be segmented; the sentence says why.
     """
     options.check_given(t1=t1 is not None, t2=t2 is not None)
-    base = t2 if t1 is None else t1
+    base = next(scan for scan in (t1, t2) if scan is not None)
     raw = None
-    if options.raw:
+    if options.raw and t1 is not None and t2 is not None:
         how = RawOptions(
             skip=frozenset(options.skip),
             brain_extraction=options.brain_extraction,
@@ -130,28 +134,34 @@ def finish(
     options: SegmentationOptions,
     *,
     name: str = "",
+    calibration: Calibration | None = None,
     with_probabilities: bool = False,
+    with_uncertainty: bool = False,
 ) -> SegmentedScans:
-    """Bring a segmentation back to the scan's own grid, and check it.
+    """Bring a segmentation back to the scan's own grid, check it, and ask how far it can be trusted.
 
     Args:
         prepared: what was segmented.
         segmentation: of ``prepared.pair``.
         options: the same as for ``prepare_scans``.
         name: of the file that the labels are meant for, for sentences.
+        calibration: of the weights, from their card; None where they have none.
         with_probabilities: whether these are brought back, too.
+        with_uncertainty: whether the uncertainty of each voxel is brought back, and places to look at are sought.
     """
     labels, probabilities = prepared.pair.result_to_native(
         segmentation.labels, segmentation.probabilities, with_probabilities=with_probabilities
     )
     volume = Volume(labels, prepared.base.affine, name)
+    trust = trust_of(segmentation, prepared.pair, calibration, with_map=with_uncertainty)
     findings = [
         *prepared.findings,
         *(Finding("gpu-memory", notice) for notice in segmentation.notices),
         *check_result(volume, options.age_months),
+        *trust.findings,
     ]
     volumes_ml = tissue_volumes(labels, volume.spacing)
-    return SegmentedScans(volume, probabilities, volumes_ml, findings, segmentation)
+    return SegmentedScans(volume, probabilities, volumes_ml, findings, segmentation, trust)
 
 
 def settle_step(card: dict[str, Any], options: SegmentationOptions) -> int:
@@ -173,6 +183,7 @@ def segment_scans(
     weights: Path = DEFAULT_WEIGHTS,
     options: SegmentationOptions | None = None,
     with_probabilities: bool = False,
+    with_uncertainty: bool = False,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> SegmentedScans:
     """Segment a pair of scans, from volumes to volumes, as the command does.
@@ -183,6 +194,7 @@ def segment_scans(
         weights: a .safetensors file.
         options: None takes the defaults.
         with_probabilities: whether the result has them.
+        with_uncertainty: whether ``trust`` has that of each voxel, and places to look at.
         on_progress: called as by ``Segmenter.segment``.
 
     Raises:
@@ -194,10 +206,18 @@ def segment_scans(
     """
     options = options or SegmentationOptions()
     network, card = load_weights(weights)
+    calibration = calibration_of(card)
     step = settle_step(card, options)
     told = check_one_scan(t1, t2, weights, card)
     segmenter = Segmenter(network, window=window_of(weights, card, network), device=options.device)
     prepared = prepare_scans(t1, t2, mask, options, told=told)
     pair = prepared.pair
     segmentation = segmenter.segment(pair.t1, pair.t2, step=step, mask=pair.mask, on_progress=on_progress)
-    return finish(prepared, segmentation, options, with_probabilities=with_probabilities)
+    return finish(
+        prepared,
+        segmentation,
+        options,
+        calibration=calibration,
+        with_probabilities=with_probabilities,
+        with_uncertainty=with_uncertainty,
+    )

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
-import platform
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from model_core.quality.checks import Finding
+from model_core.system.provenance import sha256_of, versions_of
 from model_core.system.text_files import write_json
 from model_core.volumes.writing import WRITABLE_SUFFIXES
 
@@ -35,7 +33,7 @@ def write_sidecar(output: Path, content: dict[str, Any], warnings: Sequence[Find
     whole = {
         **content,
         "warnings": [asdict(finding) for finding in warnings],
-        "versions": _versions(),
+        "versions": versions_of(PACKAGES),
         "made": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     write_json(path, whole)
@@ -44,16 +42,4 @@ def write_sidecar(output: Path, content: dict[str, Any], warnings: Sequence[Find
 
 def describe_weights(path: Path, network: str) -> dict[str, str]:
     """Return file, sha256 and network of weights as the sidecar names them."""
-    with open(path, "rb") as stream:
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()
-    return {"file": path.name, "sha256": digest, "network": network}
-
-
-def _versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
-    for name in PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:  # the project itself may run from a checkout
-            continue
-    return found
+    return {"file": path.name, "sha256": sha256_of(path), "network": network}

@@ -42,7 +42,7 @@ def claim_standard_streams() -> tuple[BinaryIO, BinaryIO]:
 
 
 class Channel:
-    """Sends events, one JSON object a line; those of several threads do not mix.
+    """Sends events, one JSON object per line; those of several threads do not mix.
 
     Args:
         stream: unbuffered.
@@ -78,7 +78,7 @@ class ProgressReport:
     def __init__(self, channel: Channel, identifier: Identifier) -> None:
         self._channel, self._identifier = channel, identifier
         self._stage = ""
-        self._counts = {
+        self._counts: dict[str, int | float | None] = {
             "windows_done": 0,
             "windows_total": 0,
             "seconds_left": None,

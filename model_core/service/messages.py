@@ -1,4 +1,4 @@
-"""The requests that a worker understands: one JSON object a line, checked field by field.
+"""The requests that a worker understands: one JSON object per line, checked field by field.
 
 Standard library only: requests are read while the libraries are still being imported.
 """
@@ -10,7 +10,7 @@ import math
 import os
 from dataclasses import MISSING, dataclass, field, fields
 from types import NoneType
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from model_core.errors import UserError
 from model_core.segmentation_options import OLDEST_MONTHS, SegmentationOptions
@@ -44,8 +44,8 @@ class Segment(SegmentationOptions):
         weights: None takes the default ones.
         batch_size: windows at a time; None lets the segmenter choose.
         probabilities: whether their files are wanted.
+        uncertainty: whether a file of each voxel's uncertainty is wanted, and places to look at.
         maps: whether each coarser map is sent when it is complete.
-        uncertainty: whether a map of where the result is unsure is wanted.
         look_at: place in mm (RAS) whose three slices are looked at; within a stage their windows come first.
     """
 
@@ -55,8 +55,8 @@ class Segment(SegmentationOptions):
     weights: str | None = None
     batch_size: int | None = None
     probabilities: bool = False
-    maps: bool = False
     uncertainty: bool = False
+    maps: bool = False
     look_at: list | None = None
 
 
@@ -80,9 +80,10 @@ class Quit:
     """End the worker."""
 
 
+Kind = TypeVar("Kind", Open, Put, Segment, Score, Stop, Quit)
 Content = Open | Put | Segment | Score | Stop | Quit
-_KINDS: dict[str, type] = {kind.__name__.lower(): kind for kind in get_args(Content)}
-_TYPE_NAMES = {
+_KINDS: dict[str, type[Content]] = {kind.__name__.lower(): kind for kind in get_args(Content)}
+_TYPE_NAMES: dict[type, str] = {
     str: "a text",
     int: "a whole number from 1 on",
     float: f"a number from 0 to {OLDEST_MONTHS:g}",
@@ -97,14 +98,14 @@ class Stopped(Exception):
     """The user stopped the request."""
 
 
-class StopWish:
+class StopRequest:
     """Whether the user wants a request to end early; set by one thread, asked by another."""
 
     def __init__(self) -> None:
         self.wanted = False  # at all, be it with or without a result
         self.without_result = False
 
-    def wish(self, *, keep: bool) -> None:
+    def ask(self, *, keep: bool) -> None:
         """Ask for the end; what was asked for without a result stays so."""
         self.without_result |= not keep
         self.wanted = True
@@ -117,11 +118,21 @@ class StopWish:
 
 @dataclass(frozen=True)
 class Request:
-    """A request with its id, and the wish to stop it that may come later."""
+    """A request with its id, and the request to stop it that may come later."""
 
     id: Identifier
     content: Content
-    stop: StopWish = field(default_factory=StopWish)
+    stop: StopRequest = field(default_factory=StopRequest)
+
+    def content_as(self, kind: type[Kind]) -> Kind:
+        """The content, whose kind the caller knows.
+
+        Raises:
+            TypeError: it is of another kind.
+        """
+        if not isinstance(self.content, kind):
+            raise TypeError(f"the request asks to {type(self.content).__name__.lower()}; expected {kind.__name__}")
+        return self.content
 
 
 class BadRequest(UserError):
@@ -146,10 +157,10 @@ def parse(line: bytes) -> Request:
         message = json.loads(line)
     except (ValueError, RecursionError) as error:
         raise BadRequest(
-            None, f"The line {_shorten(line)} is no JSON ({error}); expected one JSON object a line; send that."
+            None, f"The line {_shorten(line)} is no JSON ({error}); expected one JSON object per line; send that."
         ) from error
     if not isinstance(message, dict):
-        raise BadRequest(None, f"The line {_shorten(line)} is no JSON object; expected one a line; send that.")
+        raise BadRequest(None, f"The line {_shorten(line)} is no JSON object; expected one per line; send that.")
     identifier = message.pop("id", None)
     if not isinstance(identifier, Identifier) or (isinstance(identifier, float) and not math.isfinite(identifier)):
         raise BadRequest(None, "The field id is no text, number, true, false or null; expected one of these; send one.")

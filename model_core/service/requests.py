@@ -10,20 +10,17 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import nibabel
 import numpy as np
-import safetensors
-import scipy
-import SimpleITK as sitk
 import torch
 
 from model_core.errors import UserError
 from model_core.metrics import TissueScore, score_tissues
 from model_core.metrics.disagreements import deepest_place, disagreement_map
 from model_core.model_card import DEFAULT_WEIGHTS
+from model_core.preprocessing.brain_extraction import EXTRACTORS
 from model_core.segmentation.comparison import compare
 from model_core.service.channel import Channel, ExchangeFolder
-from model_core.service.messages import Request, Score
+from model_core.service.messages import Request, Score, Segment
 from model_core.service.segmentation import LoadedNetwork, SegmentationRun
 from model_core.system.devices import (
     Device,
@@ -33,6 +30,7 @@ from model_core.system.devices import (
     is_out_of_memory,
     list_devices,
 )
+from model_core.system.provenance import versions_of
 from model_core.tissues import TISSUES, Tissue
 from model_core.volumes import Volume, read_labels, write_volume
 from model_core.volumes.faults import check_content
@@ -57,17 +55,14 @@ class Tasks:
         self._loaded: LoadedNetwork | None = None
 
     def describe(self) -> dict[str, Any]:
-        """What a panel wants to know of this machine: versions, devices, and why a GPU lies idle if one does."""
-        libraries = (torch, np, scipy, nibabel, sitk, safetensors)
+        """What a panel wants to know of this machine: versions, devices, why a GPU lies idle, what finds brains."""
         return {
             "host": platform.node(),
-            "versions": {
-                "python": platform.python_version(),
-                **{library.__name__: str(library.__version__) for library in libraries},
-            },
+            "versions": versions_of(("torch", "numpy", "scipy", "nibabel", "SimpleITK", "safetensors")),
             "devices": [asdict(device) for device in self.devices],
             "default_device": best_device(self.devices).name,
             "note": explain_unused_gpu(self.devices),
+            "brain_extractions": [extractor.name for extractor in EXTRACTORS if extractor.is_installed],
         }
 
     def segment(self, request: Request, folder: ExchangeFolder) -> dict[str, Any]:
@@ -80,11 +75,12 @@ class Tasks:
             UserError: the input or the machine is at fault.
             Stopped: the user wants no result, or there is none yet.
         """
-        batch_size = request.content.batch_size
+        wanted = request.content_as(Segment)
+        batch_size = wanted.batch_size
         for is_last_try in (False, True):
             run = SegmentationRun(request, folder, self._channel, self._preparing, batch_size)
             try:
-                device = self._device_named(request.content.device)
+                device = self._device_named(wanted.device)
                 return run.carry_out(device, self._network_for)
             except Exception as error:
                 if is_last_try or not lacks_memory(error):
@@ -97,7 +93,7 @@ class Tasks:
 
     def score(self, request: Request, folder: ExchangeFolder) -> dict[str, Any]:
         """Score a label map against a reference; returns and raises as `segment`."""
-        wanted: Score = request.content
+        wanted = request.content_as(Score)
         labels = read_labels(folder.find("prediction", wanted.prediction))
         reference = read_labels(folder.find("reference", wanted.reference))
         compared = compare(labels, reference)
@@ -184,7 +180,7 @@ def lacks_memory(error: BaseException) -> bool:
 
 
 def _score_one(labels: np.ndarray, reference: Volume, tissue: Tissue) -> TissueScore:
-    """The row of one tissue alone, so that a wish to stop is noticed between them."""
+    """The row of one tissue alone, so that a request to stop is noticed between them."""
     maps = (np.where(array == tissue.label, array, 0) for array in (labels, reference.array))
     return score_tissues(*maps, reference.spacing)[TISSUES.index(tissue)]
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from model_core.confidence.calibration import Calibration, calibration_of
 from model_core.findings import Finding
 from model_core.inference import Segmenter
 from model_core.inference.accumulator import Progress, Segmentation
@@ -26,9 +27,9 @@ from model_core.system.devices import Device
 from model_core.tissues import CLASSES
 from model_core.volumes import Volume, read_mask, read_volume, write_volume
 
-SECONDS_BETWEEN_LOOKS = 0.05  # for a wish to stop while the scans are prepared
+SECONDS_BETWEEN_LOOKS = 0.05  # for a request to stop while the scans are prepared
 SECONDS_FOR_TOOL = 1.3  # to be ended; a panel that waits for 1.5 s shall still hear of the stop
-STAGES = {ORIENTATION: "preparing", BIAS: "correcting", ALIGNMENT: "aligning", EXTRACTION: "extracting"}
+STAGE_OF_RAW_STEP = {ORIENTATION: "preparing", BIAS: "correcting", ALIGNMENT: "aligning", EXTRACTION: "extracting"}
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class LoadedNetwork:
         window: side of its windows in voxels.
     """
 
-    key: tuple[str, int, int, str]
+    key: tuple[str, int, int, str] | None
     network: SegmentationNetwork
     card: dict[str, Any]
     window: int
@@ -70,7 +71,7 @@ class SegmentationRun:
         preparing: Executor,
         batch_size: int | None,
     ) -> None:
-        self._wanted: Segment = request.content
+        self._wanted = request.content_as(Segment)
         self._id, self._stop = request.id, request.stop
         self._folder, self._channel, self._preparing = folder, channel, preparing
         self._report = ProgressReport(channel, request.id)
@@ -102,15 +103,15 @@ class SegmentationRun:
         paths = {name: self._find(name) for name in ("t1", "t2", "mask", "weights")}
         t1, t2, mask = self._read_scans(paths)
         loaded = network_for(paths["weights"], device)
-        step = settle_step(loaded.card, self._wanted)
-        self._segmenter = Segmenter(
+        step, calibration = settle_step(loaded.card, self._wanted), calibration_of(loaded.card)
+        self._segmenter = segmenter = Segmenter(
             loaded.network, window=loaded.window, device=device.name, batch_size=self._asked_batch_size
         )
         told = check_one_scan(t1, t2, paths["weights"] or DEFAULT_WEIGHTS, loaded.card)
         prepared = self._make_ready(t1, t2, mask, told, device)
-        segmentation, seconds = self._segment(prepared, step)
+        segmentation, seconds = self._segment(segmenter, prepared, step)
         return {
-            **self._write(prepared, segmentation),
+            **self._write(prepared, segmentation, calibration),
             "step_reached": segmentation.step_reached,
             "step": step,
             "stopped": segmentation.step_reached != step,
@@ -130,21 +131,22 @@ class SegmentationRun:
 
     def _read_scans(self, paths: dict[str, Path | None]) -> tuple[Volume | None, Volume | None, Volume | None]:
         self._wanted.check_given(t1=paths["t1"] is not None, t2=paths["t2"] is not None)
-        scans = []
-        for name in ("t1", "t2"):
-            scans.append(read_volume(paths[name]) if paths[name] else None)
-            self._stop.check()
-        return *scans, read_mask(paths["mask"]) if paths["mask"] else None
+        t1, t2, mask = paths["t1"], paths["t2"], paths["mask"]
+        first = read_volume(t1) if t1 else None
+        self._stop.check()
+        second = read_volume(t2) if t2 else None
+        self._stop.check()
+        return first, second, read_mask(mask) if mask else None
 
     def _make_ready(
         self, t1: Volume | None, t2: Volume | None, mask: Volume | None, told: list[Finding], device: Device
     ) -> PreparedScans:
-        """Prepare and check the pair in another thread and look for a wish to stop meanwhile."""
+        """Prepare and check the pair in another thread and look for a request to stop meanwhile."""
 
         def begin(stage: str) -> None:
             self._stop.check()
             self._is_extracting = stage == EXTRACTION
-            self._report.begin(STAGES.get(stage, stage))
+            self._report.begin(STAGE_OF_RAW_STEP.get(stage, stage))
 
         prepared = self._preparing.submit(
             prepare_scans,
@@ -164,10 +166,10 @@ class SegmentationRun:
             self._stop.check()
         return prepared.result()
 
-    def _segment(self, prepared: PreparedScans, step: int) -> tuple[Segmentation, float]:
+    def _segment(self, segmenter: Segmenter, prepared: PreparedScans, step: int) -> tuple[Segmentation, float]:
         """Run the windows; returns the result and the seconds that they took."""
         pair, base = prepared.pair, prepared.base
-        plan = self._segmenter.plan(pair.mask, step)
+        plan = segmenter.plan(pair.mask, step)
         total = plan.windows_total
         self._report.begin("segmenting", windows_total=total, stage_step=plan.stages[0].step)
         began = time.monotonic()
@@ -182,7 +184,7 @@ class SegmentationRun:
                 self._give_map(pair, base, step_reached, labels, windows_done=done, windows_total=total)
 
         done = 0
-        segmentation = self._segmenter.segment(
+        segmentation = segmenter.segment(
             pair.t1,
             pair.t2,
             step=step,
@@ -207,10 +209,19 @@ class SegmentationRun:
         self._channel.send("map", self._id, step=step_reached, file=name, **counts)
         self._seconds_of_maps += time.monotonic() - began
 
-    def _write(self, prepared: PreparedScans, segmentation: Segmentation) -> dict[str, Any]:
+    def _write(
+        self, prepared: PreparedScans, segmentation: Segmentation, calibration: Calibration | None
+    ) -> dict[str, Any]:
         """Write the result on the scan's own grid, and look at it."""
         self._report.begin("writing", windows_done=segmentation.windows_done, step_reached=segmentation.step_reached)
-        result = finish(prepared, segmentation, self._wanted, with_probabilities=self._wanted.probabilities)
+        result = finish(
+            prepared,
+            segmentation,
+            self._wanted,
+            calibration=calibration,
+            with_probabilities=self._wanted.probabilities,
+            with_uncertainty=self._wanted.uncertainty,
+        )
         self._give_volume("labels.nii", result.labels.array, prepared.base)
         names = {}
         if result.probabilities is not None:
@@ -219,9 +230,14 @@ class SegmentationRun:
                 self._stop.check(may_keep=True)
                 self._give_volume(names[tissue.key], result.probabilities[tissue.label], prepared.base)
         self._stop.check(may_keep=True)
+        if result.trust.uncertainty is not None:
+            self._give_volume("uncertainty.nii", result.trust.uncertainty, prepared.base)
+            self._stop.check(may_keep=True)
         return {
             "file": "labels.nii",
             "probabilities": names,
+            "uncertainty": None if result.trust.uncertainty is None else "uncertainty.nii",
+            **result.trust.as_dict(),
             "volumes_ml": result.volumes_ml,
             "warnings": [asdict(finding) for finding in result.findings],
         }

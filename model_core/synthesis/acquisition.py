@@ -44,7 +44,7 @@ def acquire(painted: torch.Tensor, draw: Draw, modality: int) -> torch.Tensor:
     voxel = draw.numbers.uniform(*RESOLUTION_MM[modality], size=3)
     image = blur(painted[None], tuple(voxel / FWHM_PER_SIGMA))[0]
     if draw.happens(MOTION):
-        image = _move(image, draw)
+        image = move(image, draw, LARGEST_MOTION_MM, LARGEST_MOTION_DEGREES)
     scanned = [int(np.ceil(n / max(size, 1.0))) for n, size in zip(image.shape, voxel, strict=True)]
     image = F.interpolate(image[None, None], size=scanned, mode="trilinear", align_corners=True)[0, 0]
     image = image * torch.exp(draw.uniform(BIAS) * draw.smooth_field(image.shape, BIAS_SPACING)[0])
@@ -53,9 +53,16 @@ def acquire(painted: torch.Tensor, draw: Draw, modality: int) -> torch.Tensor:
     return F.interpolate(image[None, None], size=painted.shape, mode="trilinear", align_corners=True)[0, 0]
 
 
-def _move(image: torch.Tensor, draw: Draw) -> torch.Tensor:
-    """Fill a part of the scan's frequencies from a head that has moved meanwhile: ghosts and blur along one axis."""
-    moved = turn(image, draw, LARGEST_MOTION_MM, LARGEST_MOTION_DEGREES)
+def move(image: torch.Tensor, draw: Draw, largest: float, largest_degrees: float) -> torch.Tensor:
+    """Fill a part of the scan's frequencies from a head that has moved meanwhile: ghosts and blur along one axis.
+
+    Args:
+        image: (D, H, W) float32.
+        draw: the pair's random numbers.
+        largest: shift along each axis in voxels, at most.
+        largest_degrees: turn about each axis, at most.
+    """
+    moved = turn(image, draw, largest, largest_degrees)
     axis = int(draw.numbers.integers(3))
     spectra = [torch.fft.fft(head, dim=axis) for head in (image, moved)]
     lines = image.shape[axis]
@@ -65,10 +72,10 @@ def _move(image: torch.Tensor, draw: Draw) -> torch.Tensor:
     return torch.fft.ifft(torch.where(late, spectra[1], spectra[0]), dim=axis).abs()
 
 
-def turn(image: torch.Tensor, draw: Draw, largest_mm: float, largest_degrees: float) -> torch.Tensor:
-    """Shift and turn an image (D, H, W) by up to so much along and about each axis."""
+def turn(image: torch.Tensor, draw: Draw, largest: float, largest_degrees: float) -> torch.Tensor:
+    """Shift and turn an image (D, H, W) by up to so many voxels and degrees along and about each axis."""
     angles = np.deg2rad(draw.numbers.uniform(-1, 1, 3) * largest_degrees)
-    shift = draw.numbers.uniform(-1, 1, 3) * largest_mm
+    shift = draw.numbers.uniform(-1, 1, 3) * largest
     half = (np.asarray(image.shape) - 1) / 2
     matrix = np.zeros((3, 4))
     # grid_sample wants the axes in reverse order and sides from -1 to 1.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -107,7 +106,7 @@ class Anatomy:
         return float(depths.kthvalue(surplus).values) if surplus > 0 else 0.0
 
 
-def read_anatomies(paths: Sequence[str | os.PathLike[str]]) -> list[Anatomy]:
+def read_anatomies(paths: Sequence[str | Path]) -> list[Anatomy]:
     """Read label maps and prepare them, on all cores, with a progress bar; raises as ``prepare_anatomy``."""
     label_maps = [read_label_values(path) for path in paths]
     with ThreadPoolExecutor(available_cores()) as pool:

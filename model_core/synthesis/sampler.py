@@ -1,11 +1,11 @@
-"""Training windows from synthetic pairs that are made while the network trains."""
+"""Training windows from synthetic subjects that are made while the network trains."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
-from typing import Any
+from typing import Any, Generic, Self, TypeVar
 
 import numpy as np
 import torch
@@ -17,18 +17,65 @@ from model_core.synthesis.anatomies import Anatomy
 from model_core.synthesis.generator import SyntheticPair, make_pair
 from model_core.synthesis.shares import Shares
 
-STOCK = 32  # pairs that windows are drawn from at one time: 10 MB each
-FIRST_STOCK = 8  # pairs with which training begins
+Subject = TypeVar("Subject")
+
+STOCK = 32  # subjects that windows are drawn from at one time: 10 MB each
+FIRST_STOCK = 8  # subjects with which training begins
 SIX_MONTHS = Shares()
 PUBLISHED = InputForm()
-RENEW_EVERY = 20  # iterations after which the oldest pair makes room for a new one
+RENEW_EVERY = 20  # iterations after which the oldest one makes room for a new one
 
 
-class SyntheticSampler:
-    """Random windows of synthetic pairs, of which a new one is made every few iterations.
+class StockSampler(Generic[Subject]):
+    """Random windows of synthetic subjects, of which a new one is made every few iterations.
 
-    Pairs are made ahead in threads of one core each. What an iteration gets depends on the seeds and on its number
-    alone, so a run that is resumed goes on with the same windows; it first makes its stock of pairs again.
+    Subjects are made ahead in threads of one core each. What an iteration gets depends on the seeds and on its number
+    alone, so a run that is resumed goes on with the same windows; it first makes its stock of subjects again.
+
+    Args:
+        make: gives the subject of a number, from 1.
+        draw: cuts windows of a side, so many, from subjects.
+        window: side of the windows in voxels.
+        seed: 0 or more; of the windows' places.
+        workers: threads that make subjects, 1 or more.
+        renew_every: iterations after which the oldest subject makes room for a new one.
+    """
+
+    def __init__(
+        self,
+        make: Callable[[int], Subject],
+        draw: Callable[[Sequence[Subject], int, int, np.random.Generator], tuple[np.ndarray, ...]],
+        *,
+        window: int,
+        seed: int,
+        workers: int = 1,
+        renew_every: int = RENEW_EVERY,
+    ) -> None:
+        self.window, self.seed = window, seed
+        self._make, self._draw, self._workers, self._renew_every = make, draw, workers, renew_every
+        self._pool = ThreadPoolExecutor(workers, "pairs", initializer=torch.set_num_threads, initargs=(1,))
+        self._made: dict[int, Future[Subject]] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._pool.shutdown(cancel_futures=True)
+
+    def batch(self, iteration: int, size: int) -> tuple[np.ndarray, ...]:
+        """Cut the windows of one iteration; waits for its subjects."""
+        numbers = stock_at(iteration, self._renew_every)
+        for number in range(numbers.start, numbers.stop + 2 * self._workers):
+            if number not in self._made:
+                self._made[number] = self._pool.submit(self._make, number)
+        for number in [number for number in self._made if number < numbers.start]:
+            self._made.pop(number).cancel()
+        boxes = [self._made[number].result() for number in numbers]
+        return self._draw(boxes, self.window, size, np.random.default_rng((self.seed, iteration)))
+
+
+class SyntheticSampler(StockSampler[Any]):
+    """Random windows of synthetic pairs.
 
     Example:
         >>> with SyntheticSampler(anatomies, window=32, seed=0, workers=2) as sampler:
@@ -59,36 +106,18 @@ class SyntheticSampler:
         """
         if not anatomies:
             raise ValueError("anatomies is empty; at least one is expected")
-        self.window, self.seed, self._workers = window, seed, workers
         by_volume = form.standardised_over == "volume"
         make_box = _standardised_box if by_volume else _plain_box
-        self._draw: Callable[..., tuple[np.ndarray, ...]] = draw_crops if by_volume else draw_windows
+        draw: Callable[..., tuple[np.ndarray, ...]] = draw_crops if by_volume else draw_windows
         series = partial(make_pair, list(anatomies), seed if pairs_seed is None else pairs_seed, shares=shares)
-        self._make = lambda number: make_box(series(number), window)
-        self._pool = ThreadPoolExecutor(workers, "pairs", initializer=torch.set_num_threads, initargs=(1,))
-        self._pairs: dict[int, Future[Any]] = {}
-
-    def __enter__(self) -> SyntheticSampler:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._pool.shutdown(cancel_futures=True)
-
-    def batch(self, iteration: int, size: int) -> tuple[np.ndarray, ...]:
-        """Cut the windows of one iteration, as ``draw_windows`` or ``draw_crops`` does; waits for its pairs."""
-        numbers = stock_at(iteration)
-        for number in range(numbers.start, numbers.stop + 2 * self._workers):
-            if number not in self._pairs:
-                self._pairs[number] = self._pool.submit(self._make, number)
-        for number in [number for number in self._pairs if number < numbers.start]:
-            self._pairs.pop(number).cancel()
-        boxes = [self._pairs[number].result() for number in numbers]
-        return self._draw(boxes, self.window, size, np.random.default_rng((self.seed, iteration)))
+        super().__init__(
+            lambda number: make_box(series(number), window), draw, window=window, seed=seed, workers=workers
+        )
 
 
-def stock_at(iteration: int) -> range:
-    """Numbers, from 1, of the pairs that an iteration draws from: ``FIRST_STOCK`` at first, later ``STOCK``."""
-    newest = FIRST_STOCK + iteration // RENEW_EVERY
+def stock_at(iteration: int, renew_every: int = RENEW_EVERY) -> range:
+    """Numbers, from 1, of the subjects that an iteration draws from: ``FIRST_STOCK`` at first, later ``STOCK``."""
+    newest = FIRST_STOCK + iteration // renew_every
     return range(max(1, newest - STOCK + 1), newest + 1)
 
 

@@ -54,7 +54,7 @@ def pair_statistics(pair: SyntheticPair) -> dict[str, float]:
             key = f"{one.key}/{other.key}"
             measured[f"{key} overlap {name}"] = histogram_overlap(values[one], values[other], limits)
             measured[f"{key} fisher {name}"] = fisher_ratio(values[one], values[other])
-    voxels = {tissue: np.count_nonzero(pair.labels == tissue.label) for tissue in TISSUES}
+    voxels = {tissue: int(np.count_nonzero(pair.labels == tissue.label)) for tissue in TISSUES}
     measured |= {f"{tissue.key} share": _share(voxels, tissue) for tissue in TISSUES}
     measured["gm/wm volume"] = voxels[GRAY_MATTER] / voxels[WHITE_MATTER]
     return measured

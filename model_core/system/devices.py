@@ -6,7 +6,7 @@ import os
 import platform
 import shutil
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -184,7 +184,7 @@ def choose_device(device: str) -> torch.device:
 
 
 @contextmanager
-def exact_float32(device: torch.device) -> Iterator[None]:
+def exact_float32(device: torch.device) -> Generator[None]:
     """Keep CUDA from rounding float32 products to TF32 (10 bits) inside the block."""
     if device.type != "cuda":
         yield
@@ -220,7 +220,7 @@ def fitting_batch(free_bytes: int, bytes_per_window: int) -> int:
 
 
 @contextmanager
-def threads_of_one_core(count: int) -> Iterator[ThreadPoolExecutor | None]:
+def threads_of_one_core(count: int) -> Generator[ThreadPoolExecutor | None]:
     """Threads in which torch uses one core each, so that a window's numbers are the same on any machine; 0: none."""
     if not count:
         yield None

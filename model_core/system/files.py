@@ -8,7 +8,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 
 from model_core.errors import UserError
@@ -20,7 +20,7 @@ NO_FSYNC = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP)  # of file systems that d
 
 
 @contextlib.contextmanager
-def replace_when_complete(path: str | Path) -> Iterator[Path]:
+def replace_when_complete(path: str | os.PathLike[str]) -> Generator[Path]:
     """Give a temporary path to write to; what stands there at the end takes the place of ``path``.
 
     The temporary path has the final name, in a hidden folder beside it, so that writers which look at
@@ -50,7 +50,7 @@ def replace_when_complete(path: str | Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def check_can_replace(path: str | Path) -> None:
+def check_can_replace(path: str | os.PathLike[str]) -> None:
     """Raise the UserError now that writing ``path``, of whatever kind, would raise after minutes of work.
 
     Args:
@@ -86,7 +86,7 @@ def _is_left_over(name: str, age: float) -> bool:
     return age > STALE_SECONDS
 
 
-def _check_target(path: str | Path, target: Path) -> None:
+def _check_target(path: str | os.PathLike[str], target: Path) -> None:
     if target.is_dir():
         raise UserError(f"{path} is a folder; expected a file to write; name a file inside it.")
     if not target.parent.is_dir():
@@ -97,7 +97,7 @@ def _check_target(path: str | Path, target: Path) -> None:
         raise UserError(f"{path} is write-protected; expected to replace it; choose another name or unprotect it.")
 
 
-def _cannot_write(path: str | Path, error: OSError) -> UserError:
+def _cannot_write(path: str | os.PathLike[str], error: OSError) -> UserError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return UserError(f"The disk is full while writing {path}; nothing was overwritten; free some space, try again.")
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):

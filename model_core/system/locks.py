@@ -8,9 +8,10 @@ import os
 import socket
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from model_core.errors import UserError
 from model_core.system.processes import UNKNOWN, start_of
@@ -24,7 +25,7 @@ class LockedError(UserError):
 
 
 @contextmanager
-def locked(path: Path, purpose: str) -> Iterator[None]:
+def locked(path: Path, purpose: str) -> Generator[None]:
     """Hold a lock file while the block runs; it is removed at the end.
 
     A lock whose process is gone (killed, or its machine was switched off) is taken over.
@@ -51,7 +52,7 @@ def locked(path: Path, purpose: str) -> Iterator[None]:
             path.unlink()
 
 
-def _take(path: Path, token: dict[str, object], purpose: str) -> None:
+def _take(path: Path, token: dict[str, Any], purpose: str) -> None:
     """Make the lock file with its whole content at once, or not at all."""
     own = path.with_name(f".{path.name}.{token['id']}")
     own.write_text(json.dumps(token), encoding="utf-8")
@@ -74,7 +75,7 @@ def _take(path: Path, token: dict[str, object], purpose: str) -> None:
     )
 
 
-def _read(path: Path) -> dict[str, object] | None:
+def _read(path: Path) -> dict[str, Any] | None:
     """What a lock file says; None where it is gone, {} where it is damaged."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -85,7 +86,7 @@ def _read(path: Path) -> dict[str, object] | None:
     return content if isinstance(content, dict) else {}
 
 
-def _is_stale(path: Path, holder: dict[str, object], own: Path) -> bool:
+def _is_stale(path: Path, holder: dict[str, Any], own: Path) -> bool:
     if holder.get("host") == socket.gethostname() and isinstance(holder.get("pid"), int):
         started = start_of(holder["pid"])
         if started != holder.get("started"):
@@ -99,7 +100,7 @@ def _is_stale(path: Path, holder: dict[str, object], own: Path) -> bool:
         return True
 
 
-def _remove_stale(path: Path, holder: dict[str, object] | None) -> None:
+def _remove_stale(path: Path, holder: dict[str, Any] | None) -> None:
     """Remove a stale lock, but not one that another process has put into its place meanwhile."""
     aside = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:

@@ -1,15 +1,15 @@
-"""Ctrl-C and termination as a wish to stop at the next good moment."""
+"""Ctrl-C and termination as a request to stop at the next good moment."""
 
 from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 
 @contextmanager
-def stop_signals() -> Iterator[threading.Event]:
+def stop_signals() -> Generator[threading.Event]:
     """Turn the first SIGINT or SIGTERM into an event; a second one acts as usual. In other threads: never set."""
     signalled = threading.Event()
     if threading.current_thread() is not threading.main_thread():

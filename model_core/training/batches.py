@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
@@ -30,7 +30,7 @@ class Sampler(Protocol):
 
 def prefetch(
     sampler: Sampler, settings: TrainingSettings, first: int, processes: Processes = ALONE
-) -> Iterator[tuple[np.ndarray, ...]]:
+) -> Generator[tuple[np.ndarray, ...]]:
     """Yield this process's batches from iteration ``first`` on; the next is made in a thread while one trains."""
     expected = (settings.batch, 2, *[settings.window] * 3)
     with ThreadPoolExecutor(1, thread_name_prefix="sampler") as pool:

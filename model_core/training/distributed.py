@@ -11,7 +11,7 @@ step. So the running variance is the mean of the variances within the processes'
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -120,7 +120,7 @@ def device_of_process(device: torch.device, processes: Processes) -> torch.devic
 
 
 @contextmanager
-def joined(device: torch.device) -> Iterator[Processes]:
+def joined(device: torch.device) -> Generator[Processes]:
     """Join the processes that torchrun started.
 
     Args:

@@ -7,6 +7,7 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import matplotlib
 import numpy as np
@@ -18,6 +19,9 @@ from model_core.reports.plot_style import CURVE_COLORS, PLOT_STYLE
 from model_core.system.files import replace_when_complete
 from model_core.tissues import TISSUES
 
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
+
 HISTORY_FILE, CURVE_FILE, TENSORBOARD_FOLDER = "history.csv", "training_curve.png", "tensorboard"
 DICE_COLUMNS = {tissue.key: f"validation_dice_{tissue.key}" for tissue in TISSUES}
 COLUMNS = ("iteration", "loss", "learning_rate", "patches_per_second", *DICE_COLUMNS.values())
@@ -28,14 +32,14 @@ SMOOTHED_PART = 1 / 12  # of the rows: the width of the centred mean that smooth
 
 
 @dataclass(frozen=True)
-class Row:
+class HistoryRow:
     """One row of the history.
 
     Attributes:
         iteration: iterations done.
         loss: mean cross entropy over the iterations since the row before.
         learning_rate: rate of the last of them.
-        patches_per_second: training windows a second over them, validation and saving not counted.
+        patches_per_second: training windows per second over them, validation and saving not counted.
         dice: whole-volume validation Dice by tissue key, 0 to 1; empty where none was measured.
     """
 
@@ -78,7 +82,7 @@ class History:
         """Highest mean validation Dice so far, -1 without one."""
         return max((row.mean_dice for row in self.rows if row.dice), default=-1.0)
 
-    def append(self, row: Row) -> None:
+    def append(self, row: HistoryRow) -> None:
         """Add a row to the file and to the TensorBoard log."""
         self.rows.append(row)
         with open(self.folder / HISTORY_FILE, "a", newline="") as file:
@@ -102,7 +106,7 @@ class History:
             self._writer.close()
 
 
-def read_history(path: Path) -> list[Row]:
+def read_history(path: Path) -> list[HistoryRow]:
     """Read the rows of a history.csv, without a last line that a kill cut short; none if there is no file."""
     if not path.exists():
         return []
@@ -112,11 +116,11 @@ def read_history(path: Path) -> list[Row]:
     for cells in csv.DictReader(complete):
         dice = {key: float(cells[column]) for key, column in DICE_COLUMNS.items() if cells[column]}
         numbers = (float(cells[column]) for column in COLUMNS[1:4])
-        rows.append(Row(int(cells["iteration"]), *numbers, dice))
+        rows.append(HistoryRow(int(cells["iteration"]), *numbers, dice))
     return rows
 
 
-def draw_curve(rows: list[Row], path: Path) -> None:
+def draw_curve(rows: list[HistoryRow], path: Path) -> None:
     """Draw loss (as measured and smoothed) and validation Dice by tissue over the iterations.
 
     Args:
@@ -136,7 +140,7 @@ def draw_curve(rows: list[Row], path: Path) -> None:
             figure.savefig(temporary, dpi=150, format="png")
 
 
-def _draw_loss(axis: Axes, rows: list[Row]) -> None:
+def _draw_loss(axis: Axes, rows: list[HistoryRow]) -> None:
     iterations = [row.iteration for row in rows]
     losses = np.array([row.loss for row in rows])
     around = np.ones(1 + 2 * int(len(losses) * SMOOTHED_PART / 2))
@@ -154,7 +158,7 @@ def _draw_loss(axis: Axes, rows: list[Row]) -> None:
     axis.legend(frameon=False)
 
 
-def _draw_dice(axis: Axes, rows: list[Row]) -> None:
+def _draw_dice(axis: Axes, rows: list[HistoryRow]) -> None:
     iterations = [row.iteration for row in rows]
     for tissue in TISSUES:
         values = [row.dice[tissue.key] for row in rows]
@@ -165,12 +169,12 @@ def _draw_dice(axis: Axes, rows: list[Row]) -> None:
     axis.legend(frameon=False, loc="lower right")
 
 
-def _cells(row: Row) -> list[str]:
+def _cells(row: HistoryRow) -> list[str]:
     dice = [repr(row.dice[key]) if key in row.dice else "" for key in DICE_COLUMNS]
     return [str(row.iteration), repr(row.loss), repr(row.learning_rate), f"{row.patches_per_second:.4g}", *dice]
 
 
-def _open_tensorboard(folder: Path, resume_at: int) -> object | None:
+def _open_tensorboard(folder: Path, resume_at: int) -> SummaryWriter | None:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,7 +35,7 @@ from model_core.tissues import TISSUES
 from model_core.training.batches import Sampler, prefetch, to_device
 from model_core.training.checkpoints import load_checkpoint, save_checkpoint
 from model_core.training.distributed import ALONE, Processes, joined, started_together
-from model_core.training.history import History, Row
+from model_core.training.history import History, HistoryRow
 from model_core.training.losses import LOSSES
 from model_core.training.run_folder import (
     BEST_WEIGHTS_FILE,
@@ -211,7 +211,7 @@ def validate(
 
 
 @contextmanager
-def memory_advice(settings: TrainingSettings) -> Iterator[None]:
+def memory_advice(settings: TrainingSettings) -> Generator[None]:
     """Turn the many ways in which memory runs out into one sentence."""
     try:
         yield
@@ -242,30 +242,31 @@ class _Run:
         Returns:
             Whether training may go on: false when a validation was stopped; the resumed run takes it up again.
         """
-        if self.history is None:
+        history = self.history
+        if history is None:
             return True
         iteration, settings = self.state.iteration, self.settings
         last = iteration == settings.iterations
         validates = bool(self.validation_pairs) and (last or iteration % settings.validate_every == 0)
-        if iteration <= self.history.last_iteration or not (validates or last or iteration % settings.log_every == 0):
+        if iteration <= history.last_iteration or not (validates or last or iteration % settings.log_every == 0):
             return True
-        loss = self._checked_loss()
+        loss = self._checked_loss(history)
         scores = validate(self.state.best_network, self.validation_pairs, settings, should_stop) if validates else {}
         if scores is None:
             return False
-        earlier_best = self.history.best_dice
+        earlier_best = history.best_dice
         rate = settings.learning_rate_at(iteration - 1)
-        self.history.append(row := Row(iteration, loss, rate, self.speed(), scores))
+        history.append(row := HistoryRow(iteration, loss, rate, self.speed(), scores))
         self.state.begin_row()
         if settings.final_weights == "best" and scores and row.mean_dice > earlier_best:
-            self._save_weights(BEST_WEIGHTS_FILE)
+            self._save_weights(BEST_WEIGHTS_FILE, history)
         return True
 
     def save_checkpoint(self) -> None:
         """Save the state, unless the loss shows that it is spoilt, and draw the curve so far."""
         if self.history is None:
             return
-        self._checked_loss()
+        self._checked_loss(self.history)
         save_checkpoint(self.folder / CHECKPOINT_FILE, self.state)
         self.history.draw()
 
@@ -279,23 +280,23 @@ class _Run:
             with replace_when_complete(self.folder / WEIGHTS_FILE) as temporary:
                 shutil.copyfile(best, temporary)
         else:
-            self._save_weights(WEIGHTS_FILE)
+            self._save_weights(WEIGHTS_FILE, self.history)
 
     def speed(self) -> float:
-        """Training windows a second since the history's last row."""
+        """Training windows per second since the history's last row."""
         windows = self.state.losses * self.settings.batch * self.processes.count
         return windows / max(self.state.row_seconds, 1e-9)
 
-    def _save_weights(self, name: str) -> None:
+    def _save_weights(self, name: str, history: History) -> None:
         names = [pair.name for pair in self.validation_pairs]
-        card = complete_card(self.card, self.settings, self.state, self.history, names)
+        card = complete_card(self.card, self.settings, self.state, history, names)
         save_weights(self.folder / name, self.state.best_network, card)
 
-    def _checked_loss(self) -> float:
+    def _checked_loss(self, history: History) -> float:
         loss = self.state.mean_loss()
         if not math.isfinite(loss) and self.state.losses:
             raise UserError(
-                f"The loss became {loss} between iterations {self.history.last_iteration} and {self.state.iteration}; "
+                f"The loss became {loss} between iterations {history.last_iteration} and {self.state.iteration}; "
                 "expected a finite number; check the scans for extreme values, or begin anew in another --output with "
                 "a --learning-rate ten times lower."
             )

@@ -11,6 +11,7 @@ from typing import Any
 
 from model_core.errors import UserError
 from model_core.system.files import replace_when_complete
+from model_core.system.provenance import changes_between
 from model_core.training.history import HISTORY_FILE, History
 from model_core.training.settings import TrainingSettings
 from model_core.training.state import TrainingState
@@ -112,8 +113,7 @@ def _compare(path: Path, settings: TrainingSettings, card: dict[str, Any]) -> No
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path} is damaged, so its run cannot be resumed; choose another --output.") from error
     if not difference and earlier_card != card:
-        keys = [key for key in {**earlier_card, **card} if earlier_card.get(key) != card.get(key)]
-        difference = "; ".join(f"{key} was {earlier_card.get(key)} and is {card.get(key)}" for key in keys)
+        difference = "; ".join(changes_between(earlier_card, card))
     if difference:
         raise UserError(
             f"The run in {path.parent} was made otherwise: {difference}; a run is resumed with what it began with; "

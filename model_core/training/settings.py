@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from model_core.errors import UserError
-from model_core.networks import NETWORKS, NetworkRecord
+from model_core.networks import EXTRACTION_NETWORKS, NETWORKS, NetworkRecord, record_of
+from model_core.segmentation_options import flag_of
+from model_core.system.provenance import changes_between
 from model_core.training.losses import LOSSES
 
 # What a network's record does not say otherwise: as in Wang et al. 2020 (the first paper).
@@ -29,12 +31,15 @@ FINAL_WEIGHTS = ("last", "best")
 PRECISIONS = ("auto", "float32", "float16", "bfloat16")
 
 
+_BY_NETWORK: Any = None  # stands for the network's own value until the settings are made
+
+
 @dataclass(frozen=True, kw_only=True)
 class TrainingSettings:
     """All that decides a run besides its data; the defaults are the papers' where they give one.
 
     Attributes:
-        network: a name of ``NETWORKS``.
+        network: a name of ``NETWORKS`` or ``EXTRACTION_NETWORKS``.
         window: side of the training windows in voxels; a multiple of the network's ``window_multiple``. ``None``, here
             and in the next six, takes what the network's record says, or the first paper.
         batch: windows per iteration.
@@ -67,13 +72,13 @@ class TrainingSettings:
     """
 
     network: str = "nonlocal_unet"
-    window: int | None = None
-    batch: int | None = None
-    learning_rate: float | None = None
-    weight_decay: float | None = None
-    optimizer: str | None = None
-    loss: str | None = None
-    gradient_clip: float | None = None
+    window: int = _BY_NETWORK
+    batch: int = _BY_NETWORK
+    learning_rate: float = _BY_NETWORK
+    weight_decay: float = _BY_NETWORK
+    optimizer: str = _BY_NETWORK
+    loss: str = _BY_NETWORK
+    gradient_clip: float = _BY_NETWORK
     rate_decay: float = 0.0  # 2e-6 is the other reading of the dual aggregation paper's "decay of 2e-6"
     schedule: str = "constant"  # both papers
     warmup: int = 0  # neither paper warms up
@@ -91,7 +96,7 @@ class TrainingSettings:
     precision: str = "auto"
 
     def __post_init__(self) -> None:
-        if self.network not in NETWORKS:
+        if self.network not in NETWORKS and self.network not in EXTRACTION_NETWORKS:
             raise UserError(
                 f"There is no network {self.network!r}; expected one of {', '.join(NETWORKS)}; choose one of these."
             )
@@ -119,7 +124,7 @@ class TrainingSettings:
 
     def _require(self, name: str, holds: bool, expected: str) -> None:
         if not holds:
-            option = "--" + name.replace("_", "-")
+            option = flag_of(name)
             raise UserError(f"{option} is {getattr(self, name)!r}; expected {expected}; change {option}.")
 
     def learning_rate_at(self, iteration: int) -> float:
@@ -142,17 +147,16 @@ class TrainingSettings:
             "--window was 32 and is 24, ...", empty when the run can go on. More iterations may be
             asked of a run with a constant rate: the iterations done stay as they were.
         """
-        differences = []
-        for field in fields(self):
-            usual = PAPER_SETTINGS.get(field.name, field.default)
-            before, now = earlier.get(field.name, usual), getattr(self, field.name)
-            longer = field.name == "iterations" and self.schedule == "constant" and isinstance(before, int)
-            if before != now and not (longer and now >= before):
-                differences.append(f"--{field.name.replace('_', '-')} was {before!r} and is {now!r}")
-        return ", ".join(differences)
+        before = {field.name: PAPER_SETTINGS.get(field.name, field.default) for field in fields(self)}
+        before |= {name: value for name, value in earlier.items() if name in before}
+        done = before["iterations"]
+        if self.schedule == "constant" and isinstance(done, int) and self.iterations >= done:
+            before["iterations"] = self.iterations
+        flags = ({flag_of(name): value for name, value in of.items()} for of in (before, asdict(self)))
+        return ", ".join(changes_between(*flags, word=repr))
 
 
 def network_settings(network: str) -> dict[str, Any]:
     """Give the settings that depend on the network: its record's, and for the rest the first paper's."""
-    record = NETWORKS[network]
+    record = record_of(network)
     return PAPER_SETTINGS | (dict(record.training) if isinstance(record, NetworkRecord) else {})

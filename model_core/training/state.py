@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from model_core.errors import UserError
-from model_core.networks import build_network, set_dropout
+from model_core.networks import SegmentationNetwork, build_network, set_dropout, task_of
 from model_core.networks.input_form import form_of
 from model_core.system.devices import choose_device
 from model_core.training.distributed import device_of_process, started_together
@@ -36,7 +36,7 @@ class TrainingState:
         seconds: time spent on all iterations.
     """
 
-    network: nn.Module
+    network: SegmentationNetwork
     optimizer: torch.optim.Optimizer
     averaged: AveragedModel | None
     scaler: torch.amp.GradScaler
@@ -47,9 +47,9 @@ class TrainingState:
     seconds: float = 0.0
 
     @property
-    def best_network(self) -> nn.Module:
+    def best_network(self) -> SegmentationNetwork:
         """The network to validate and to save: the averaged one where there is one."""
-        return self.network if self.averaged is None else self.averaged.module
+        return self.network if self.averaged is None else cast("SegmentationNetwork", self.averaged.module)
 
     def mean_loss(self) -> float:
         """Mean loss since the last row of the history, NaN without one."""
@@ -85,7 +85,7 @@ def begin_training(
         )
     card = dict(card or {})
     if initial_weights is not None:
-        earlier, earlier_card = load_weights(initial_weights)
+        earlier, earlier_card = load_weights(initial_weights, task_of(settings.network))
         if earlier.name != settings.network:
             raise UserError(
                 f"{initial_weights} holds weights of {earlier.name}; expected {settings.network}; give --network "
@@ -94,7 +94,7 @@ def begin_training(
         network.load_state_dict(earlier.state_dict())
         card["continued_from"] = earlier_card
     set_dropout(network, attention=settings.attention_dropout, output=settings.output_dropout)
-    network.to(device, memory_format=form_of(network).memory_format).train()
+    network.to(device, memory_format=form_of(network).memory_format).train()  # ty: ignore[no-matching-overload] (torch's stubs lack it)
     torch.backends.cudnn.benchmark = True  # every batch has the same shape
     make = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[settings.optimizer]
     optimizer = make(

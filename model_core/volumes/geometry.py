@@ -8,12 +8,13 @@ their own way. So a result gets the very fields of its T1, and lies on T1 whoeve
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import nibabel
 import numpy as np
 from nibabel.analyze import AnalyzeHeader
 from nibabel.nifti1 import Nifti1Header
+from nibabel.spatialimages import HeaderDataError, SpatialImage
 
 from model_core.errors import UserError
 from model_core.findings import Finding
@@ -61,7 +62,7 @@ def matrix_beside(path: str) -> np.ndarray | None:
     if not Path(path).with_suffix(".mat").is_file():
         return None
     try:
-        return np.asarray(nibabel.load(path).affine, dtype=np.float64)
+        return np.asarray(cast("SpatialImage", nibabel.load(path)).affine, dtype=np.float64)
     except Exception:  # another program's file of that suffix; scipy raises whatever it likes on it
         return None
 
@@ -110,7 +111,7 @@ def _disagreement(
     """Say so where sform (in mm) and qform (in the header's unit) place a voxel more than a voxel apart."""
     try:
         qform = unit @ header.get_qform()
-    except (ValueError, nibabel.spatialimages.HeaderDataError):
+    except (ValueError, HeaderDataError):
         return []  # no rotation at all; readers pass it over
     corners = np.vstack([CORNERS * (np.array(shape)[:, None] - 1), np.ones(8)])
     apart = float(np.linalg.norm(((sform - qform) @ corners)[:3], axis=0).max())

@@ -147,7 +147,7 @@ def _split(path: Path, text: str, is_nrrd: bool) -> tuple[str, str]:
         raise damaged_header(path, "holds characters that are no text")
     if len(text) > LONGEST_FIELD and not text.lower().startswith(("comment", "content")):
         raise damaged_header(path, f"has a field of {len(text):,} characters")
-    name, separator, value = re.match(r"([^:=]*)([:=]?)(.*)", text).groups()
+    name, separator, value = (*re.split("([:=])", text, maxsplit=1), "", "")[:3]
     if not separator and text.strip():
         raise damaged_header(path, f"holds the line {text[:40]!r}")
     return name.strip().lower(), value.strip()

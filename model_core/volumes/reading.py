@@ -11,7 +11,7 @@ import gzip
 import logging
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -109,7 +109,7 @@ def grid_of(path: str | Path) -> tuple[tuple[int, int, int], np.ndarray]:
 
 
 @contextlib.contextmanager
-def _told_in_a_sentence(path: str | Path, suffix: str) -> Iterator[None]:
+def _told_in_a_sentence(path: str | Path, suffix: str) -> Generator[None]:
     try:
         yield
     except (UserError, MemoryError):
@@ -218,7 +218,7 @@ def _read_exactly(path: Path, count: int) -> np.ndarray:
     filled = 0
     with _open(path) as stream:
         while filled < count:
-            read = stream.readinto(memoryview(content)[filled : filled + (1 << 24)])
+            read = stream.readinto(content.data[filled : filled + (1 << 24)])
             if not read:
                 raise truncated(path, count, f"{filled:,}")
             filled += read
@@ -237,7 +237,7 @@ def _read_exactly(path: Path, count: int) -> np.ndarray:
 
 
 @contextlib.contextmanager
-def silent_libraries() -> Iterator[None]:
+def silent_libraries() -> Generator[None]:
     """Keep what ITK's libraries print on stderr from the user, who gets one sentence instead."""
     kept = os.dup(2)
     with open(os.devnull, "wb") as nowhere:

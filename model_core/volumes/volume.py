@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -175,7 +176,7 @@ def to_canonical(volume: Volume) -> Volume:
     return Volume(np.ascontiguousarray(array), affine, volume.path)
 
 
-def resample(volume: Volume, shape: tuple[int, int, int], affine: np.ndarray, *, order: int) -> Volume:
+def resample(volume: Volume, shape: Sequence[int], affine: np.ndarray, *, order: int) -> Volume:
     """Interpolate a volume on another grid; outside of the volume there is 0.
 
     Args:

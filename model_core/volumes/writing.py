@@ -75,7 +75,7 @@ def write_volume(path: str | Path, array: np.ndarray, affine: np.ndarray, like: 
 
 def _save_nifti(temporary: Path, array: np.ndarray, affine: np.ndarray, like: Volume | None, *, is_pair: bool) -> None:
     stated = None if like is None else like.header
-    if is_pair and stated is not None and not isinstance(stated, Nifti1Header):
+    if is_pair and like is not None and stated is not None and not isinstance(stated, Nifti1Header):
         analyze_like(stated, array, matrix_beside(like.path)).to_filename(temporary)
         return
     kinds = (nibabel.Nifti1Image, nibabel.Nifti1Pair)

@@ -1,0 +1,1 @@
+"""How far a segmentation can be trusted without a reference: for each tissue, and voxel by voxel."""
