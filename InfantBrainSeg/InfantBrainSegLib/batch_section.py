@@ -41,7 +41,7 @@ class BatchSection:
         self._process = BatchProcess()
         self._subjects: list[BatchSubject] = []
         self._ratings: dict[str, Rating] = {}
-        self._listed: tuple[str, str] | None = None  # folders of data and results that the subjects are of
+        self._listed = ("", "")  # folders of data and results that the subjects are of
         self._stopping = self._segmenting = False
         for rating, name in RATING_NAMES.items():
             ui.ratingComboBox.addItem(name, rating)

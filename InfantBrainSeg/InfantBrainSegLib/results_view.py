@@ -134,7 +134,8 @@ class ResultsView:
         elif job is not None:
             self._ui.scoreLabel.text = _("{tissue}: result and reference agree everywhere.").format(tissue=tissue.name)
         elif tissue.key in self._confidence.uncertain_places and self._node is not None:
-            jump_to(tuple(self._confidence.uncertain_places[tissue.key]), self._node)
+            right, anterior, superior = self._confidence.uncertain_places[tissue.key]
+            jump_to((right, anterior, superior), self._node)
             self._ui.scoreLabel.text = _(
                 "{tissue}: the largest uncertain region is here; look at it, and correct it in the Segment Editor."
             ).format(tissue=tissue.name)
