@@ -87,8 +87,9 @@ class BatchProcess:
         ):
             process.disconnect(signature, slot)
         process.closeWriteChannel()  # at which it ends itself and all that it started, also below a launcher
-        process.waitForFinished(END_MS)
-        process.kill()
+        if not process.waitForFinished(END_MS):
+            process.kill()
+            process.waitForFinished(END_MS)
         let_go(process)
 
     def _read(self) -> None:
