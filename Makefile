@@ -57,7 +57,7 @@ bench: $(PEERS)/.installed
 	$(PEERS)/bin/python -m Testing.bench.run $(BENCH_OPTIONS)
 
 # Two files of tests at a time, each on one core.
-test: $(VENV)/.test $(VENV)/.bench
+test: $(VENV)/.test $(VENV)/.bench $(VENV)/.browser
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 $(PYTEST_OPTIONS)
 
 lint: $(VENV)/.test
@@ -87,6 +87,15 @@ $(VENV)/.train: $(VENV)/.run
 
 $(VENV)/.test: $(VENV)/.run
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[train,test]'
+	@touch $@
+
+# A browser, in which the cohort's page is tested: installed on Debian when this runs as root; without one, these tests
+# are skipped and say so.
+$(VENV)/.browser: $(VENV)/.test
+	@command -v chromium >/dev/null || \
+	  { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -q && \
+	    DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends chromium; } || \
+	  echo "Chromium is missing; the tests of the cohort's page will be skipped. Run: sudo apt-get install chromium" >&2
 	@touch $@
 
 # Slicer's scene and views, and Qt. What Debian lacks for them is installed when this runs as root, else asked for.

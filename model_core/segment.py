@@ -20,7 +20,6 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -41,10 +40,19 @@ from model_core.segmentation.comparison import check_overlap, compare
 from model_core.segmentation.memory import check_can_prepare, fit_memory
 from model_core.segmentation.one_scan import check_one_scan
 from model_core.segmentation.options import parse
-from model_core.segmentation.outputs import Stage, check_paths, draw, probability_paths, tell, write_scores
+from model_core.segmentation.outputs import (
+    Stage,
+    check_paths,
+    draw,
+    on_network_grid,
+    probability_paths,
+    tell,
+    write_scores,
+)
 from model_core.segmentation.pipeline import PreparedScans, SegmentedScans, finish, prepare_scans, settle_step
 from model_core.segmentation.report_page import write_report
 from model_core.segmentation.sidecar import describe_weights, write_sidecar
+from model_core.segmentation.views import draw_views
 from model_core.segmentation_options import RAW_STEPS
 from model_core.system.command_line import run_command
 from model_core.system.devices import choose_device
@@ -135,10 +143,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     }
     write_sidecar(options.output, content, warnings)
     if options.report:
-        with tempfile.TemporaryDirectory() as folder:
-            draw(Path(folder) / "result.png", options, pair, segmentation, drawn, rows)
-            picture = (Path(folder) / "result.png").read_bytes()
-        write_report(options.report, content, raw.steps if raw else (), picture, warnings)
+        views = draw_views(
+            pair.t1,
+            pair.t2,
+            segmentation.labels,
+            reference=on_network_grid(drawn, pair),
+            uncertainty=segmentation.uncertainty,
+        )
+        write_report(options.report, content, raw.steps if raw else (), views, warnings)
     tell(options, result, rows, stages)
 
 

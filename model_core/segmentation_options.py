@@ -39,7 +39,8 @@ class SegmentationOptions:
     """How a pair of scans is made ready and segmented; a wrong value or combination is refused.
 
     Attributes:
-        step: overlap step in voxels, or ``WHOLE_BRAIN``; None takes what the weights are best at.
+        step: overlap step in voxels, or ``WHOLE_BRAIN``; None takes what the weights are best at. Their card
+            tells which others they can run with.
         device: "auto", "cpu", "cuda", "cuda:1", … or "mps".
         align_t2: first move T2 onto T1, rigidly; only for prepared scans.
         bias_correction: first correct both bias fields by N4; only for prepared scans.
@@ -73,8 +74,6 @@ class SegmentationOptions:
     )
 
     def __post_init__(self) -> None:
-        if self.step is not None and self.step < 1:
-            raise UserError(f"The overlap step is {self.step}; expected voxels from 1 on; choose one, such as 8.")
         if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", self.device):
             raise UserError(f"{self.device!r} is no device; expected auto, cpu, cuda, cuda:1, … or mps; name one.")
         if self.age_months is not None and not 0 <= self.age_months <= OLDEST_MONTHS:

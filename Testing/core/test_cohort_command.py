@@ -20,6 +20,7 @@ from model_core.cohorts.tasks import CohortSettings, Task
 from model_core.errors import UserError
 from model_core.networks import build_network
 from model_core.program import PROGRAM_URL, PROGRAM_VERSION
+from model_core.segmentation_options import SegmentationOptions
 from model_core.system.command_line import run_command
 from model_core.volumes import read_labels, read_volume, write_volume
 from model_core.weights import save_weights
@@ -45,7 +46,7 @@ def test_results_are_named_and_described_as_bids_derivatives(two):
     shared = {path for path in found if "sub-" not in path}
     assert shared == {
         "dataset_description.json", "README", "CITATION.cff", "dseg.tsv", ".bidsignore", "group.tsv", "group.json",
-        "index.html", "figures/volumes.png",
+        "index.html",
     }  # fmt: skip
     description = json.loads((two.output / "dataset_description.json").read_text("utf-8"))
     assert description["DatasetType"] == "derivative"
@@ -381,15 +382,17 @@ def test_a_listed_job_runs_its_subject_alone_whatever_the_paths_are_called(tmp_p
 
 def test_options_reach_the_segmentation_only_when_they_were_asked_for():
     subject = CohortSubject("01", "", "sub-01", Path("/d/t1.nii"), Path("/d/t2.nii"))
-    plain = Task(subject, Path("/d"), Path("/o"), CohortSettings(Path("/w"), 8, probabilities=False), Path("/stop"))
+    settings = CohortSettings(Path("/w"), SegmentationOptions(step=8), probabilities=False)
+    plain = Task(subject, Path("/d"), Path("/o"), settings, Path("/stop"))
     command = segment_command(plain, Path("/f"), None)
     assert [word for word in command if word.startswith("--")] == [
-        "--t1", "--t2", "--output", "--weights", "--step", "--device", "--picture", "--report", "--save-mask",
+        "--t1", "--t2", "--output", "--weights", "--step", "--picture", "--report", "--save-mask",
     ]  # fmt: skip
     subject = CohortSubject("01", "", "sub-01", Path("/d/t1.nii"), Path("/d/t2.nii"), age_months=6.5)
-    settings = CohortSettings(Path("/w"), 8, raw=True, skip=("alignment",), brain_extraction="hd-bet", max_memory=3)
+    how = SegmentationOptions(step=8, raw=True, skip=("alignment",), brain_extraction="hd-bet")
+    settings = CohortSettings(Path("/w"), how, max_memory=3)
     text = " ".join(segment_command(Task(subject, Path("/d"), Path("/o"), settings, Path("/stop")), Path("/f"), None))
-    assert text.endswith(
-        "--probabilities /f/probabilities --raw --skip alignment "
-        "--brain-extraction hd-bet --age-months 6.5 --max-memory 3"
+    assert text.split(" --weights /w ")[1].split(" --picture ")[0] == (
+        "--step 8 --raw --skip alignment --brain-extraction hd-bet --age-months 6.5"
     )
+    assert text.endswith("--probabilities /f/probabilities --max-memory 3")

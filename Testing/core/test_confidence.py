@@ -216,6 +216,11 @@ class TestCalibration:
         middle = [expected.middle for expected in ranges]
         np.testing.assert_allclose(middle, 0.95 * agreement[2000:], atol=0.05)
 
+    def test_networks_that_never_agree_are_expected_to_be_wrong(self):
+        curve = fit_curve([0.0, 0.0, 0.0], [0.1, 0.0, 0.2])
+        assert curve.expect(0.0).middle == 0
+        assert curve.expect(0.0).high > 0
+
     def test_ranges_are_narrower_for_better_maps_and_end_at_0_and_1(self):
         low, middle, high = vars(LINE.expect(0.7)).values()
         assert (low, middle, high) == pytest.approx((0.4, 0.6, 0.7))

@@ -329,7 +329,7 @@ def test_disagreements_lie_on_the_references_grid_with_places_in_mm(opened, case
         ({"t2": "../t2.nii"}, "The field t2 is '../t2.nii'; expected the plain name"),
         ({"step": 17}, "The overlap step is 17 voxels; a whole number from 1 to the window's side of 16"),
         ({"step": "8"}, "The field step of the request segment is '8'"),
-        ({"device": "tpu"}, "The device is 'tpu'"),
+        ({"device": "tpu"}, "'tpu' is no device; expected auto, cpu"),
         ({"weights": "/none/w.safetensors"}, "/none/w.safetensors does not exist"),
         ({"weights": "damaged.safetensors"}, "is damaged"),
         ({"weights": "pickled.pt"}, "is a pickled checkpoint"),

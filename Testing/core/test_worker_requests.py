@@ -16,6 +16,7 @@ from model_core.errors import UserError
 from model_core.inference.accumulator import Progress, Segmentation
 from model_core.inference.plan import plan_windows_of
 from model_core.model_card import DEFAULT_WEIGHTS
+from model_core.segmentation import pipeline
 from model_core.service import requests, segmentation
 from model_core.service.channel import Channel, ExchangeFolder
 from model_core.service.messages import Open, Request, Score, Segment, Stopped
@@ -185,7 +186,7 @@ def test_a_stop_during_alignment_does_not_wait_for_its_end(tasks, folder, monkey
         finally:
             ended.set()
 
-    monkeypatch.setattr(segmentation, "prepare_pair", prepare_pair)
+    monkeypatch.setattr(pipeline, "prepare_pair", prepare_pair)
     with pytest.raises(Stopped):
         tasks.segment(stopped, folder)
     assert aligning.is_set()

@@ -59,6 +59,9 @@ def test_every_file_that_the_extension_needs_is_packaged_and_no_other(extension)
     module = {name for name in files(MODULE, "*.py") if not name.startswith("Testing/")}
     module_resources = {f"Resources/{name}" for name in files(MODULE / "Resources") if not name.endswith(".svg")}
     core = {f"model_core/{name}" for name in files(REPOSITORY / "model_core", "*.py")}
+    templates = {
+        f"model_core/reports/templates/{name}" for name in files(REPOSITORY / "model_core" / "reports" / "templates")
+    }
     weights_and_sample = {
         f"Resources/{folder}/{name}"
         for folder in ("weights", "SampleSubject")
@@ -66,7 +69,7 @@ def test_every_file_that_the_extension_needs_is_packaged_and_no_other(extension)
     }
     documents = {"LICENSE", "Resources/README.md", "Resources/WEIGHTS.md", "Resources/WEIGHTS-nonlocal_unet.md"}
     assert "InfantBrainSeg.py" in module
-    assert files(extension.modules) == module | module_resources | core | weights_and_sample | documents
+    assert files(extension.modules) == module | module_resources | core | templates | weights_and_sample | documents
 
 
 def test_the_lists_are_in_order_and_name_each_file_once(extension):

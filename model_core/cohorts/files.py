@@ -19,7 +19,7 @@ BIDS_VERSION = "1.10.0"
 # Abbreviations and values of the table of common image-derived labels in the BIDS specification.
 BIDS_LABELS = {"background": ("BG", 0), "csf": ("CSF", 3), "gm": ("GM", 1), "wm": ("WM", 2)}
 HIDDEN_FOLDER, LOGS_FOLDER = ".cohort", "logs"
-BIDSIGNORE = "logs/\nfigures/\nsub-*/figures/\n*.html\ngroup.tsv\ngroup.json\n"
+BIDSIGNORE = "logs/\nfigures/\nsub-*/figures/\n*.html\ngroup.tsv\ngroup.json\nratings.tsv\nratings.json\n"
 
 
 README = f"""{PROGRAM_NAME} segmentations
@@ -33,6 +33,7 @@ sub-*/[ses-*/]anat/*_space-T1w_label-*_probseg.nii.gz probabilities of the tissu
 sub-*/[ses-*/]anat/*_space-T1w_desc-uncertainty_probseg.nii.gz  how unsure each voxel is, 0 to 1, if asked for
 sub-*.html, sub-*/figures/                            what to look at
 index.html, group.tsv, group.json                     the group
+ratings.tsv                                           what people think of each result
 
 Research use only; not a medical device. Look at each result before you use it.
 """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
@@ -12,6 +12,7 @@ from typing import Any, TypeGuard
 from model_core.cohorts.files import ResultFiles
 from model_core.cohorts.subjects import Cohort, CohortSubject, describe_inputs
 from model_core.metric_table import SCORES
+from model_core.ratings import BAD, Rating
 from model_core.system.text_files import read_json
 from model_core.tissues import TISSUES
 
@@ -41,6 +42,7 @@ class Row:
         inputs: what the result is made from, and what was left aside.
         settings: what may differ between subjects and should not.
         picture, report: paths relative to the output, empty where there is none.
+        rating, comment: what a person thinks of it, empty where nobody said.
     """
 
     name: str
@@ -60,12 +62,35 @@ class Row:
     seconds: float | None = None
     picture: str = ""
     report: str = ""
+    rating: str = ""
+    comment: str = ""
+
+    @property
+    def counts(self) -> bool:
+        """Whether it is part of the group's statistics."""
+        return self.state == COMPLETE and self.rating != BAD
+
+    @property
+    def flags(self) -> list[str]:
+        """Everything that a person should look at."""
+        return [*self.outliers, *self.warnings]
 
 
-def collect_rows(output: Path, cohort: Cohort) -> list[Row]:
-    """Read what there is of each subject of the data set, in its order."""
+def collect_rows(output: Path, cohort: Cohort, ratings: Mapping[str, Rating]) -> list[Row]:
+    """Read what there is of each subject of the data set, in its order.
+
+    Args:
+        output: folder of the results.
+        cohort: the data set.
+        ratings: name of a result -> what a person thinks of it.
+    """
     rows = [_row(ResultFiles(output, subject)) for subject in cohort.subjects]
-    return rows + [Row(name, INCOMPLETE, sentence=phrase) for name, phrase in cohort.incomplete.items()]
+    for row in rows:
+        if row.name in ratings:
+            row.rating, row.comment = ratings[row.name].rating, ratings[row.name].comment
+    return rows + [
+        Row(name, INCOMPLETE, sentence=phrase.removeprefix(f"{name}: ")) for name, phrase in cohort.incomplete.items()
+    ]
 
 
 def _row(files: ResultFiles) -> Row:
@@ -127,20 +152,20 @@ def _settings(sidecar: dict[str, Any]) -> str:
 
 
 def mark_outliers(rows: Sequence[Row]) -> None:
-    """Give the complete rows modified z scores of their volumes, and phrases on those far out."""
-    complete = [row for row in rows if row.state == COMPLETE]
-    if len(complete) < FEWEST_FOR_OUTLIERS:
+    """Give the rows that count modified z scores of their volumes, and phrases on what is far out."""
+    counted = [row for row in rows if row.counts]
+    if len(counted) < FEWEST_FOR_OUTLIERS:
         return
     names = {tissue.key: tissue.name for tissue in TISSUES} | {"total": "CSF + GM + WM"}
     for key, name in names.items():
-        middle, scores = _modified_z([row.volumes[key] for row in complete])
-        for row, z in zip(complete, scores, strict=False):
+        middle, scores = _modified_z([row.volumes[key] for row in counted])
+        for row, z in zip(counted, scores, strict=False):
             row.z[key] = z
             if abs(z) > OUTLIER_Z:
                 side = "above" if z > 0 else "below"
                 found = f"{name} {row.volumes[key]:.0f} ml"
                 row.outliers.append(f"{found} is far {side} the median of {middle:.0f} ml (z {z:+.1f})")
-    _mark_doubtful([row for row in complete if row.expected])
+    _mark_doubtful([row for row in counted if row.expected])
 
 
 def _mark_doubtful(rows: Sequence[Row]) -> None:

@@ -193,8 +193,10 @@ def _errors_found(check: dict[str, Any]) -> str:
 
 
 def _ends_of(curve: dict[str, Any]) -> list[tuple[float, float]]:
-    """The lowest and the highest knot that stand for maps; the curve begins at 0."""
-    return [(curve["agreement"][end], curve["dice"][end]) for end in (1, -1)]
+    """The lowest and the highest knot that stand for maps; before them the curve begins at 0."""
+    knots = list(zip(curve["agreement"], curve["dice"], strict=True))
+    of_maps = knots[1:] or knots  # networks that agree on nothing at all leave the beginning alone
+    return [of_maps[0], of_maps[-1]]
 
 
 def _comparison(comparison: dict[str, Any]) -> str:

@@ -2,26 +2,15 @@
 
 from __future__ import annotations
 
-import base64
-import html
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from model_core.reports.pages import data_uri, render
 from model_core.system.files import replace_when_complete
 
 PICTURES_FOLDER = "pictures"
-STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; color: #1b2330; max-width: 1060px; margin: 2.5em auto; padding: 0 1.5em }
-h1 { line-height: 1.2 } h2 { margin-top: 2.2em; border-bottom: 1px solid #d4dae3; padding-bottom: .25em }
-table { border-collapse: collapse; margin: 1em 0; font-variant-numeric: tabular-nums }
-caption { text-align: left; font-weight: 600; padding-bottom: .4em }
-th, td { padding: .3em .9em .3em 0; text-align: right; border-bottom: 1px solid #e4e8ee; white-space: nowrap }
-th:first-child, td:first-child { text-align: left } thead th { border-bottom: 2px solid #9aa5b5 }
-tr.paper td { color: #8a5a00 } img { max-width: 100%; margin: .5em 0 }
-.scroll { overflow-x: auto } .warning { background: #fff4d6; border-left: 4px solid #d99a00; padding: .6em 1em }
-"""
 
 
 @dataclass(frozen=True)
@@ -70,6 +59,11 @@ class Picture:
     png: bytes
     text: str
 
+    @property
+    def address(self) -> str:
+        """The picture itself, for a page."""
+        return data_uri(self.png, "png")
+
 
 Part = Heading | Paragraph | Items | Table | Picture
 
@@ -97,37 +91,7 @@ def write_document(folder: Path, title: str, parts: Sequence[Part]) -> Path:
 
 def page_of(title: str, parts: Sequence[Part]) -> str:
     """Return one HTML page that holds its pictures."""
-    body = "\n".join(map(_html, parts))
-    return (
-        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>'
-        f"<style>{STYLE}</style></head>\n<body>\n{body}\n</body></html>\n"
-    )
-
-
-def _html(part: Part) -> str:
-    match part:
-        case Heading(level, text):
-            return f"<h{level}>{html.escape(text)}</h{level}>"
-        case Paragraph(text, is_warning):
-            style = ' class="warning"' if is_warning else ""
-            return f"<p{style}>{html.escape(text)}</p>"
-        case Items(texts):
-            return "<ul>" + "".join(f"<li>{html.escape(text)}</li>" for text in texts) + "</ul>"
-        case Table(caption, headings, rows):
-            head = "".join(f"<th>{html.escape(cell)}</th>" for cell in headings)
-            body = "\n".join(map(_html_row, rows))
-            return (
-                f'<div class="scroll"><table><caption>{html.escape(caption)}</caption>'
-                f"<thead><tr>{head}</tr></thead><tbody>\n{body}\n</tbody></table></div>"
-            )
-        case Picture(_, png, text):
-            data = base64.b64encode(png).decode("ascii")
-            return f'<figure><img src="data:image/png;base64,{data}" alt="{html.escape(text)}"></figure>'
-
-
-def _html_row(row: Sequence[str]) -> str:
-    style = ' class="paper"' if row[0].endswith("paper") else ""
-    return f"<tr{style}>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>"
+    return render("document.html", title=title, parts=[(type(part).__name__, part) for part in parts])
 
 
 def _markdown(part: Part) -> str:

@@ -71,8 +71,8 @@ def draw_segmentation(
         raise ValueError(f"all arrays must have the shape of t1, {t1.shape}, not {[array.shape for array in maps]}")
     shown = {name: scan for name, scan in (("T1", t1), ("T2", t2)) if scan.any()} or {"T1": t1}
     base, below = next(iter(shown.items()))
-    box = _brain_box(below, labels, spacing)
-    columns = {name: _gray(scan[box]) for name, scan in shown.items()}
+    box = brain_box(below, labels, spacing)
+    columns = {name: gray_of(scan[box]) for name, scan in shown.items()}
     below, labels = columns[base], labels[box]
     columns["Segmentation"] = _tissue_colors(labels)
     outlines = f"Outlines over {base}"
@@ -80,9 +80,9 @@ def draw_segmentation(
         columns[outlines] = below
     else:
         reference = reference[box]
-        columns |= {"Reference": _tissue_colors(reference), "Differences": _mark(below, labels != reference)}
+        columns |= {"Reference": _tissue_colors(reference), "Differences": mark(below, labels != reference)}
     size_mm = np.array(labels.shape) * spacing
-    cuts = _choose_slices(labels if reference is None else reference, spacing)
+    cuts = choose_slices(labels if reference is None else reference, spacing)
 
     figure, panels = _lay_out(size_mm, list(columns))
     for row, (plane, (axis, right, up, letters)) in enumerate(PLANES.items()):
@@ -90,9 +90,9 @@ def draw_segmentation(
         for column, (name, image) in enumerate(columns.items()):
             axes = panels[row][column]
             limits = axes.get_xlim()
-            axes.imshow(_slice(image, axis, cuts[axis]), extent=extent, interpolation=_smoothing(name))
+            axes.imshow(slice_of(image, axis, cuts[axis]), extent=extent, interpolation=_smoothing(name))
             if name == outlines:
-                _outline(axes, _slice(labels, axis, cuts[axis]), extent)
+                _outline(axes, slice_of(labels, axis, cuts[axis]), extent)
             axes.set_xlim(limits)
             if column == 0:
                 _name_plane(axes, plane, letters)
@@ -101,7 +101,7 @@ def draw_segmentation(
         figure.savefig(temporary, dpi=PIXELS_AN_INCH, facecolor=BACKGROUND_COLOR, format="png")
 
 
-def _brain_box(t1: np.ndarray, labels: np.ndarray, spacing: Sequence[float]) -> tuple[slice, ...]:
+def brain_box(t1: np.ndarray, labels: np.ndarray, spacing: Sequence[float]) -> tuple[slice, ...]:
     """Return the box of the brain with a margin, so that all panels show little else."""
     found = ndimage.find_objects(((t1 != 0) | (labels != 0)).astype(np.uint8))
     sides = found[0] if found else tuple(slice(0, length) for length in t1.shape)
@@ -109,7 +109,7 @@ def _brain_box(t1: np.ndarray, labels: np.ndarray, spacing: Sequence[float]) -> 
     return tuple(slice(max(side.start - rim, 0), side.stop + rim) for side, rim in zip(sides, rims, strict=True))
 
 
-def _gray(scan: np.ndarray) -> np.ndarray:
+def gray_of(scan: np.ndarray) -> np.ndarray:
     """Return the scan as RGB (D, H, W, 3), 0 to 1."""
     low, high = np.percentile(scan[scan != 0], WINDOW_PERCENTILES) if scan.any() else (0.0, 1.0)
     gray = np.where(scan == 0, 0, np.clip((scan - low) / max(high - low, 1e-6), 0, 1))
@@ -120,13 +120,13 @@ def _tissue_colors(labels: np.ndarray) -> np.ndarray:
     return np.array([tissue.color for tissue in CLASSES])[labels] / 255
 
 
-def _mark(gray: np.ndarray, where: np.ndarray) -> np.ndarray:
+def mark(gray: np.ndarray, where: np.ndarray) -> np.ndarray:
     """Return the dimmed scan with the voxels of ``where`` in a colour that occurs nowhere else."""
     color = np.array([int(DIFFERENCE_COLOR[at : at + 2], 16) for at in (1, 3, 5)]) / 255
     return np.where(where[..., None], color, gray * DIMMED)
 
 
-def _choose_slices(labels: np.ndarray, spacing: Sequence[float]) -> tuple[int, ...]:
+def choose_slices(labels: np.ndarray, spacing: Sequence[float]) -> tuple[int, ...]:
     """Return for each axis the slice near the brain's centre of mass with most CSF deep inside the brain."""
     brain = labels != 0
     if not brain.any():
@@ -143,7 +143,7 @@ def _choose_slices(labels: np.ndarray, spacing: Sequence[float]) -> tuple[int, .
     return tuple(cuts)
 
 
-def _slice(image: np.ndarray, axis: int, index: int) -> np.ndarray:
+def slice_of(image: np.ndarray, axis: int, index: int) -> np.ndarray:
     """Return a slice for imshow: superior or anterior up; right, or anterior, on the left."""
     return np.swapaxes(image.take(index, axis), 0, 1)[::-1, ::-1]
 

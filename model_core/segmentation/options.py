@@ -39,7 +39,12 @@ def parse(arguments: Sequence[str] | None, documentation: str) -> argparse.Names
         metavar="DIR",
         help="with --raw: keep each step's scans, and the mask",
     )
-    add("--report", type=Path, metavar="HTML", help="also write a page with pictures of each step, result and warnings")
+    add(
+        "--report",
+        type=Path,
+        metavar="HTML",
+        help="also write a page: slices with contours, volumes, warnings, steps",
+    )
     add("--iseg-values", action="store_true", help="write 0, 10, 150, 250 as iSeg does, instead of 0, 1, 2, 3")
     add("--probabilities", type=Path, metavar="DIR", help="also write each class's probabilities into this folder")
     add(

@@ -9,6 +9,8 @@ from dataclasses import asdict, dataclass
 from operator import attrgetter
 from pathlib import Path
 
+import numpy as np
+
 from model_core.errors import UserError
 from model_core.inference.accumulator import Segmentation
 from model_core.metric_table import CONVENTIONS
@@ -124,16 +126,20 @@ def draw(
     if rows:
         names = {tissue.key: tissue.key.upper() for tissue in TISSUES}
         subtitle += "    Dice  " + "   ".join(f"{names[row.tissue]} {row.dice:.3f}" for row in rows)
-    on_grid = resample(reference, pair.t1.shape, pair.affine, order=0).array if reference is not None else None
     draw_segmentation(
         path,
         pair.t1,
         pair.t2,
         segmentation.labels,
-        on_grid,
+        on_network_grid(reference, pair),
         title=printable((options.t1 or options.t2).name),
         subtitle=printable(subtitle),
     )
+
+
+def on_network_grid(reference: Volume | None, pair: PreparedPair) -> np.ndarray | None:
+    """Labels of a reference where the network has the scans; None without one."""
+    return None if reference is None else resample(reference, pair.t1.shape, pair.affine, order=0).array
 
 
 def tell(

@@ -1,4 +1,4 @@
-"""One HTML page on a segmentation: a picture of each step and of the result, and the warnings; no file beside it."""
+"""One HTML page on a segmentation: slices with contours, volumes, warnings, steps of raw scans; no file beside it."""
 
 from __future__ import annotations
 
@@ -6,11 +6,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from model_core.findings import Finding
+from model_core.metric_table import SCORES
 from model_core.preprocessing.raw_scans import RawStep
-from model_core.quality.checks import Finding
-from model_core.reports.document import Heading, Items, Paragraph, Part, Picture, Table, page_of
+from model_core.reports.pages import data_uri, empty_place, render
+from model_core.reports.plot_style import CONTOUR_COLORS
+from model_core.segmentation.views import DIFFERENCES, UNCERTAINTY, PlaneView
 from model_core.system.text_files import write_text
 from model_core.tissues import TISSUES
+from model_core.windows import describe_step
 
 STEP_TITLES = {
     "orientation": "Orientation, by the affine",
@@ -18,10 +22,18 @@ STEP_TITLES = {
     "alignment": "T2 onto T1",
     "brain-extraction": "Brain extraction",
 }
+SENTENCES = {
+    UNCERTAINTY: "Uncertainty: from none to two tissues that are equally likely",
+    DIFFERENCES: "Pink: the reference has another tissue",
+}
 
 
 def write_report(
-    path: Path, content: dict[str, Any], steps: Sequence[RawStep], result: bytes, warnings: Sequence[Finding]
+    path: Path,
+    content: dict[str, Any],
+    steps: Sequence[RawStep],
+    views: Sequence[PlaneView],
+    warnings: Sequence[Finding],
 ) -> None:
     """Write the page; it appears complete or not at all.
 
@@ -29,28 +41,52 @@ def write_report(
         path: of the HTML file.
         content: of the label map's sidecar.
         steps: of the raw scans' chain, with pictures; none for prepared scans.
-        result: PNG of the scans and the labels.
+        views: slices of the scans with the labels.
         warnings: of the quality gate.
     """
-    title = f"Segmentation of {Path(content['sources']['t1']).name}"
-    parts: list[Part] = [Heading(1, title), *_warnings(warnings), *_run(content), Picture("result", result, "Result")]
-    for step in steps:
-        parts += [Heading(2, STEP_TITLES[step.name]), Paragraph(step.account)]
-        if step.picture is not None:
-            parts.append(Picture(step.name, step.picture, f"T1 and T2 after this step: {STEP_TITLES[step.name]}"))
-    parts.append(Paragraph("Research software, not a medical device."))
-    write_text(path, page_of(title, parts))
-
-
-def _warnings(warnings: Sequence[Finding]) -> list[Part]:
-    if not warnings:
-        return [Paragraph("The checks before and after the segmentation found nothing.")]
-    return [Paragraph(finding.sentence, is_warning=True) for finding in warnings]
-
-
-def _run(content: dict[str, Any]) -> list[Part]:
-    sources = [f"{name.upper()}: {path}" for name, path in content["sources"].items() if path]
+    sources = {name: source for name, source in content["sources"].items() if source}
     weights = content["weights"]
-    how = f"{weights['network']} ({weights['file']}), step {content['step']}, {content['device']}"
-    rows = [[tissue.name, f"{content['volumes_ml'][tissue.key]:.1f}"] for tissue in TISSUES]
-    return [Items([*sources, how, f"{content['windows']:,} windows"]), Table("Volumes", ["Tissue", "ml"], rows)]
+    how = [f"{weights['network']} ({weights['file']})", describe_step(content["step"])]
+    how += [f"{content['windows']:,} windows"] if content["windows"] > 1 else []
+    page = render(
+        "subject.html",
+        title=f"Segmentation of {Path(sources.get('t1') or sources['t2']).name}",
+        how=", ".join([*how, content["device"]]),
+        warnings=warnings,
+        views=views,
+        tissues=TISSUES,
+        contour_colors=CONTOUR_COLORS,
+        sentences=SENTENCES,
+        table=_table(content),
+        has_expected_dice=bool(content.get("expected_dice")),
+        place=empty_place(),
+        steps=[_step(step) for step in steps],
+        sources=[f"{name.upper()}: {source}" for name, source in sources.items()],
+    )
+    write_text(path, page)
+
+
+def _step(step: RawStep) -> dict[str, str | None]:
+    picture = None if step.picture is None else data_uri(step.picture, "png")
+    return {"title": STEP_TITLES[step.name], "account": step.account, "picture": picture}
+
+
+def _table(content: dict[str, Any]) -> dict[str, list[Any]]:
+    """Volumes, and beside them what is known of their quality."""
+    expected, scores = content.get("expected_dice"), {row["tissue"]: row for row in content["tissues"]}
+    headings = ["Tissue", "Volume (ml)"]
+    headings += ["Expected Dice"] if expected else []
+    headings += [metric.heading for metric in SCORES] if scores else []
+    rows = []
+    for tissue in TISSUES:
+        row = [tissue.name, f"{content['volumes_ml'][tissue.key]:.1f}"]
+        if expected:
+            row.append("–".join(f"{expected[tissue.key][end]:.2f}" for end in ("low", "high")))
+        row += [_number(scores[tissue.key][metric.key], metric.short_digits) for metric in SCORES] if scores else []
+        rows.append(row)
+    return {"headings": headings, "rows": rows}
+
+
+def _number(value: float | str | None, digits: int) -> str:
+    """A score as its row has it: "inf" where one of the maps has none of the tissue, None where both."""
+    return "n/a" if value is None else "∞" if value == "inf" else f"{value:.{digits}f}"
