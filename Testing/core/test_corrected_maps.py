@@ -132,7 +132,7 @@ class TestCommand:
         first, second = (call["settings"] for call in handed_over)
         assert (first.network, first.window, first.optimizer, first.batch) == ("fast_unet", 16, "adamw", 2)
         assert first.learning_rate == pytest.approx(3e-4)
-        assert (first.schedule, first.iterations, first.warmup, first.keep_initial) == ("cosine", 100, 10, 0.5)
+        assert (first.schedule, first.iterations, first.warmup, first.keep_initial) == ("cosine", 100, 10, 0.75)
         assert (second.schedule, second.iterations, second.warmup, second.keep_initial) == ("constant", 8, 2, 0.25)
         assert "Skipped, because they have no label map: sub-03" in capsys.readouterr().out
 
@@ -147,10 +147,10 @@ class TestCommand:
             "title": "Weights to begin with",
             "sha256": hashlib.sha256(initial.read_bytes()).hexdigest(),
             "subjects": 2,
-            "share_kept": 0.5,
+            "share_kept": 0.75,
         }
         assert card["training_data"]["subjects"] == ["sub-01", "sub-02"]
-        assert card["weights"] == "those of the last iteration, and the initial ones with a share of 0.5"
+        assert card["weights"] == "those of the last iteration, and the initial ones with a share of 0.75"
         assert card["continued_from"]["title"] == "Weights to begin with"
 
     def test_a_run_does_not_go_on_from_other_initial_weights(self, corrected, initial, tmp_path, capsys):

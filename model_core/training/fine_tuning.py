@@ -23,7 +23,7 @@ from model_core.weights import load_weights, window_of
 
 FINE_TUNED_FROM = "fine_tuned_from"  # entry of the card
 # Measured on synthetic scans of another site; the figures stand in docs/training.md.
-KEEP_INITIAL = 0.5
+KEEP_INITIAL = 0.75
 ITERATIONS = 100
 RATE_FACTOR = 0.1  # on the learning rate with which the network trains from random weights
 WARMUP = 10  # iterations until the optimiser's moments mean something
