@@ -35,6 +35,7 @@ from tqdm import tqdm
 
 from model_core.cohorts.executors import plan_slots, run_locally, run_on_dask
 from model_core.cohorts.files import HIDDEN_FOLDER, prepare_output
+from model_core.cohorts.listing import describe_subjects
 from model_core.cohorts.options import job_command, parse, settings_of
 from model_core.cohorts.runs import DONE, ELSEWHERE, FAILED, STOPPED, UNCHANGED, Outcome, note_failure
 from model_core.cohorts.subjects import Cohort, CohortSubject, choose_subjects, describe_inputs, find_cohort
@@ -51,6 +52,9 @@ def main(arguments: Sequence[str] | None = None, program: Path | None = None) ->
     options = parse(__doc__ or "", arguments)
     cohort = find_cohort(options.bids, options.output, options.choose)
     subjects = choose_subjects(cohort, options.participant_label, options.session_label)
+    if options.list_subjects:
+        print("\n".join(describe_subjects(options.output, cohort)))
+        return
     if options.list_jobs:
         print("\n".join(job_command(options, subject) for subject in subjects))
         return

@@ -3,7 +3,7 @@
     python model_core/train.py --data iSeg-2017-Training --output runs/fold-10 --leave-out 10
     python model_core/train.py --data iSeg-2017-Training --output runs/fold-10 --leave-out 10 --resume
     python model_core/train.py --data pairs --output runs/dual --network dual_aggregation --iterations 40000
-    python model_core/train.py --data pairs --output runs/b --window 48 --initial-weights runs/a/weights.safetensors
+    python model_core/train.py --data corrected --output RUN --initial-weights Resources/weights/fast_unet.safetensors
     python model_core/train.py --anatomy Resources/anatomies/*.nii.gz --wide-share 0.3 --output runs/synthetic
     torchrun --nproc_per_node 4 model_core/train.py --data pairs --output runs/four-gpus
     CUDA_VISIBLE_DEVICES=1 python model_core/train.py --data pairs --output runs/seed-1 --seed 1
@@ -12,6 +12,8 @@ The defaults are those of the papers. The folder of --data is in the layout of i
 subject; labels are 0/1/2/3 or 0/10/150/250. With --anatomy instead, synthetic pairs are made from FreeSurfer-style
 label maps while the network trains. The output folder gets settings.json, history.csv,
 training_curve.png, tensorboard/, checkpoint.safetensors and, at the end or when stopped, weights.safetensors.
+With --initial-weights the defaults are those of fine-tuning on a few corrected maps: network and windows are those of
+the weights, the rate is lower and the run short, and what is saved is the mean of the initial and the trained weights.
 Several processes of torchrun train together: --batch windows each, one GPU each.
 Ctrl-C saves a checkpoint; after that, or after a crash, the same command with --resume goes on.
 """
@@ -29,7 +31,7 @@ import os
 import shlex
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import MISSING, fields
+from dataclasses import fields
 from typing import Any
 
 from tqdm import tqdm
@@ -52,6 +54,7 @@ from model_core.synthesis.shares import add_shares, shares_of
 from model_core.system.command_line import STOPPED_BY_USER, run_command
 from model_core.system.devices import available_cores
 from model_core.training.distributed import started_together
+from model_core.training.fine_tuning import FINE_TUNED_FROM, describe_beginning, fine_tuning_settings
 from model_core.training.loop import Sampler, TrainingSettings, TrainingStopped, train
 from model_core.training.losses import LOSSES
 from model_core.training.run_folder import check_output
@@ -74,6 +77,7 @@ SETTING_HELP = {
     "attention_dropout": "rate of the dropout on the attention weights",
     "output_dropout": "rate of the dropout before the output convolution",
     "ema_decay": "decay of a running average of the weights, which is then validated and saved; 0: none",
+    "keep_initial": "share of the --initial-weights in the weights that are saved, 0 to below 1",
     "seed": "of initial weights, windows and dropout",
     "validate_every": "iterations between validations",
     "validation_step": "overlap step of the validation's windows",
@@ -99,12 +103,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     processes = started_together()
     if not processes.is_first:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (until the process ends: the first says it all)
-    settings = TrainingSettings(**{field.name: getattr(options, field.name) for field in fields(TrainingSettings)})
+    settings = settings_of(options)
     if processes.is_first:
         check_output(options.output, resume=options.resume)  # before minutes go into reading scans
     try:
         with ExitStack() as stack:
             sampler, card, validation = prepare_data(options, settings, stack)
+            if options.initial_weights:
+                seen = len(card["training_data"].get("subjects") or options.anatomy)
+                card[FINE_TUNED_FROM] = describe_beginning(options.initial_weights, settings.keep_initial, seen)
             weights = train(
                 settings,
                 sampler,
@@ -137,33 +144,44 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--leave-out", type=int, metavar="N", help="train without subject N of --data, validate on it"
     )
     held_out.add_argument("--validation-data", type=Path, metavar="DIR", help="validate on its subjects")
-    parser.add_argument("--initial-weights", type=Path, metavar="FILE", help="start from these weights")
+    parser.add_argument("--initial-weights", type=Path, metavar="FILE", help="begin with these; sets other defaults")
     parser.add_argument("--data-licence", default="not stated", metavar="TEXT", help="for the card in the weights file")
     for field in fields(TrainingSettings):
-        default = None if field.default is MISSING else field.default
-        usual = PAPER_SETTINGS.get(field.name, default)
+        usual = PAPER_SETTINGS.get(field.name, field.default)
         others = {
             name: record.training[field.name] for name, record in NETWORKS.items() if field.name in record.training
         }
-        shown = "" if usual is None else f" (default: {usual}{_by_network(others)})"
         parser.add_argument(
             "--" + field.name.replace("_", "-"),
-            default=default,
             type=type(usual),
             choices=CHOICES.get(field.name),
             metavar=None if field.name in CHOICES and field.name != "network" else field.name.upper(),
-            help=SETTING_HELP[field.name] + shown,
+            help=f"{SETTING_HELP[field.name]} (default: {usual}{_by_network(others)})",
         )
     options = parser.parse_args(arguments)
     if options.anatomy and options.leave_out is not None:
         parser.error("--leave-out needs --data; with --anatomy leave a label map out of the list")
     if (options.wide_share or options.random_share) and not options.anatomy:
         parser.error("--wide-share and --random-share are shares of the pairs made from --anatomy")
+    if options.keep_initial and not options.initial_weights:
+        parser.error("--keep-initial is a share of the weights of --initial-weights, which are not given")
     try:
         shares_of(options)
     except UserError as error:
         parser.error(str(error))
     return options
+
+
+def settings_of(options: argparse.Namespace) -> TrainingSettings:
+    """Give the run's settings: the options given, else what suits the initial weights, else the defaults.
+
+    Raises:
+        UserError: a setting is out of its range, or the initial weights cannot be read or are of another network.
+    """
+    given = {field.name: getattr(options, field.name) for field in fields(TrainingSettings)}
+    given = {name: value for name, value in given.items() if value is not None}
+    usual = fine_tuning_settings(options.initial_weights, given) if options.initial_weights else {}
+    return TrainingSettings(**usual | given)
 
 
 def _by_network(values: Mapping[str, object]) -> str:

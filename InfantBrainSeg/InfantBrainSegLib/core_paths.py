@@ -52,3 +52,8 @@ def reference_segmentation() -> Path:
 def requirements_file() -> Path:
     """Return the list of Python packages that the worker needs in Slicer's Python."""
     return _MODULE_FOLDER / "Resources" / "requirements.txt"
+
+
+def batch_requirements_file() -> Path:
+    """Return the list of what a batch needs there beside them."""
+    return _MODULE_FOLDER / "Resources" / "requirements-batch.txt"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import slicer.packaging
 from slicer.i18n import tr as _
 
-from .core_paths import requirements_file
+from .core_paths import batch_requirements_file, requirements_file
 from .errors import SegmentationError
 
 REQUESTER = "Segment infant brain"
@@ -13,27 +15,34 @@ SLICERS_OWN = ["numpy", "scipy", "SimpleITK", "vtk"]  # never to be replaced by 
 TORCH_REQUIREMENT = ">=2.5"
 
 
-def missing_packages() -> list[str]:
-    """Return what the worker lacks in Slicer's Python; nothing is imported."""
+def missing_packages(*, for_batch: bool = False) -> list[str]:
+    """Return what the worker, or a batch, lacks in Slicer's Python; nothing is imported."""
     missing = [] if slicer.packaging.pip_check(f"torch{TORCH_REQUIREMENT}") else ["torch"]
-    requirements = slicer.packaging.load_requirements(requirements_file())
-    return missing + [str(item) for item in requirements if not slicer.packaging.pip_check(item)]
+    return missing + [str(item) for item in _requirements(for_batch) if not slicer.packaging.pip_check(item)]
 
 
-def ensure_packages() -> None:
+def ensure_packages(*, for_batch: bool = False) -> None:
     """Install what is missing, asking first: PyTorch by its extension, the rest by slicer.packaging.
+
+    Args:
+        for_batch: also what only a batch needs.
 
     Raises:
         SegmentationError: the user said no, the PyTorch extension is not there, or an installation failed.
     """
-    if not missing_packages():
+    if not missing_packages(for_batch=for_batch):
         return
     _ensure_torch()
-    requirements = slicer.packaging.load_requirements(requirements_file())
     try:
-        slicer.packaging.pip_ensure(requirements, skip_packages=SLICERS_OWN, requester=REQUESTER)
+        slicer.packaging.pip_ensure(_requirements(for_batch), skip_packages=SLICERS_OWN, requester=REQUESTER)
     except Exception as error:
-        raise SegmentationError(_describe("nibabel and safetensors", error)) from error
+        what = "nibabel, safetensors, matplotlib and tqdm" if for_batch else "nibabel and safetensors"
+        raise SegmentationError(_describe(what, error)) from error
+
+
+def _requirements(for_batch: bool) -> list[Any]:
+    files = [requirements_file(), *([batch_requirements_file()] if for_batch else [])]
+    return [item for file in files for item in slicer.packaging.load_requirements(file)]
 
 
 def _ensure_torch() -> None:

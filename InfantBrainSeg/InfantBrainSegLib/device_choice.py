@@ -7,6 +7,7 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
+from .dependencies import missing_packages
 from .worker_command import WorkerCommand, WorkerKind
 
 KINDS = (WorkerKind.SLICER, WorkerKind.PYTHON, WorkerKind.COMMAND)  # in the order of the combo box
@@ -110,3 +111,12 @@ class WorkerChoice:
         if chosen != WorkerCommand.from_settings() and (chosen.text or kind is WorkerKind.SLICER):
             chosen.save()
             self._onChosen()
+
+
+def why_no_device(problem: str) -> str:
+    """Return what stands in the place of the devices while they are not known; `problem` is the worker's, or empty."""
+    if problem:
+        return _("the worker could not start")
+    if WorkerCommand.from_settings().runs_in_slicer_python and missing_packages():
+        return _("known once PyTorch is installed (at the first run)")
+    return _("looking for devices…")

@@ -14,7 +14,7 @@ from .core_paths import make_core_importable
 from .dependencies import ensure_packages
 from .errors import SegmentationError
 from .jobs import Job, JobProgress
-from .scene_volumes import describe_pair_problem
+from .scan_choice import describe_scans_problem
 from .scoring_job import ScoringJob
 from .segmentation_job import SegmentationJob, SegmentationRequest
 from .worker_command import WorkerCommand
@@ -23,7 +23,7 @@ from .worker_front import WorkerFront
 make_core_importable()
 from model_core.errors import UserError  # noqa: E402
 from model_core.model_card import DEFAULT_WEIGHTS, DEFAULT_WINDOW, read_card  # noqa: E402
-from model_core.segmentation_options import BUILT_IN, OLDEST_MONTHS, SegmentationOptions  # noqa: E402
+from model_core.segmentation_options import AUTO, OLDEST_MONTHS, SegmentationOptions  # noqa: E402
 from model_core.windows import WHOLE_BRAIN  # noqa: E402
 
 STEP_WITH_GPU, STEP_WITHOUT_GPU = 8, 16
@@ -42,11 +42,11 @@ class SegmentationLogic:
     def __init__(self) -> None:
         self.worker = WorkerFront()
 
-    def segment(self, t1Node: Any, t2Node: Any, **options: Any) -> Any:
-        """Segment a T1/T2 pair and wait for it, with a progress dialog where there is a main window.
+    def segment(self, t1Node: Any = None, t2Node: Any = None, **options: Any) -> Any:
+        """Segment T1 and T2, or one alone, and wait for it, with a progress dialog where there is a main window.
 
         Args:
-            t1Node, t2Node: vtkMRMLScalarVolumeNode of one head.
+            t1Node, t2Node: vtkMRMLScalarVolumeNode of one head; None for one of them where the weights do with one.
             options: as of `startSegmentation`.
 
         Returns:
@@ -61,8 +61,8 @@ class SegmentationLogic:
 
     def startSegmentation(
         self,
-        t1Node: Any,
-        t2Node: Any,
+        t1Node: Any = None,
+        t2Node: Any = None,
         overlapStep: int | None = None,
         *,
         maskNode: Any = None,
@@ -73,18 +73,19 @@ class SegmentationLogic:
         biasCorrection: bool = False,
         raw: bool = False,
         ageMonths: float | None = None,
-        brainExtraction: str = BUILT_IN,
+        brainExtraction: str = AUTO,
         createLabelMap: bool = False,
         createProbabilities: bool = False,
         showMaps: bool = True,
         onProgress: Callable[[JobProgress], Any] | None = None,
         onChanged: Callable[[Job], Any] | None = None,
     ) -> SegmentationJob:
-        """Start to segment a T1/T2 pair and return at once.
+        """Start to segment T1 and T2, or one alone, and return at once.
 
         Args:
             t1Node, t2Node: vtkMRMLScalarVolumeNode of one head, skull-stripped (0 outside the brain) unless there is
-                a mask, or they are raw.
+                a mask, or they are raw. One may be None where the weights do with one; the result then lies on the
+                other's grid, and a warning says what it costs.
             overlapStep: voxels between windows, 1 to the window's side; None takes what the weights are best at: the
                 whole brain at once, or for the published networks 8 with a GPU, 16 without.
             maskNode: brain mask.
@@ -96,7 +97,8 @@ class SegmentationLogic:
             raw: the scans are as converted from DICOM, with their skull: correct the bias fields, align T2, and without
                 a mask let ``brainExtraction`` find the brain.
             ageMonths: age at the scan, 0 to 24, for the check of the volumes; None stands for the usual 6 to 8.
-            brainExtraction: for raw scans without a mask: "built-in", or "hd-bet" or "synthstrip", where installed.
+            brainExtraction: for raw scans without a mask: "built-in", "hd-bet" or "synthstrip"; "auto" is a tool, where
+                one is installed, else built-in.
             createLabelMap: also leave a label map volume in the scene.
             createProbabilities: also leave a probability volume per class in the scene.
             showMaps: show each finished coarse map in the views while the run goes on.
@@ -109,11 +111,11 @@ class SegmentationLogic:
         Raises:
             SegmentationError: it cannot start; the sentence says why.
         """
-        problem = describe_pair_problem(t1Node, t2Node, maskNode)
-        if problem:
-            raise SegmentationError(problem)
         weights_path = Path(weights) if weights is not None else None
         card = self.cardOf(weights_path)
+        problem = describe_scans_problem(t1Node, t2Node, maskNode, card, raw=raw, align_t2=alignT2)
+        if problem:
+            raise SegmentationError(problem)
         if overlapStep is not None and not is_step(overlapStep, card):
             raise SegmentationError(
                 _(
@@ -135,7 +137,7 @@ class SegmentationLogic:
                 bias_correction=biasCorrection and not raw,
                 raw=raw,
                 age_months=None if ageMonths is None else float(ageMonths),
-                brain_extraction=brainExtraction if raw else BUILT_IN,
+                brain_extraction=brainExtraction if raw else AUTO,
             )
         except UserError as error:
             raise SegmentationError(str(error)) from error

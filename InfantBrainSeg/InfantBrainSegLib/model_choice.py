@@ -15,7 +15,7 @@ from .errors import SegmentationError
 from .logic import SegmentationLogic
 
 make_core_importable()
-from model_core.model_card import DEFAULT_WEIGHTS  # noqa: E402
+from model_core.model_card import DEFAULT_WEIGHTS, DEFAULT_WINDOW  # noqa: E402
 
 FROM_FILE = "file"  # data of the combo box's last entry
 
@@ -69,6 +69,12 @@ class ModelChoice:
     def network(self) -> str:
         """The network's name in the core, empty while no card could be read."""
         return str(self.card.get("network", ""))
+
+    @property
+    def window(self) -> int:
+        """Side of the network's windows in voxels."""
+        window = self.card.get("window", DEFAULT_WINDOW)
+        return window if isinstance(window, int) and window > 0 else DEFAULT_WINDOW
 
     def _title(self, path: Path) -> str:
         try:

@@ -22,11 +22,15 @@ class OwnResults:
         """The scene is closed."""
         self._times.clear()
 
+    def is_untouched(self, node: Any) -> bool:
+        """Return whether a node's segments are still as a run has left them."""
+        return self._times.get(node.GetID()) == _change_times(node)
+
     def may_replace(self, node: Any) -> bool:
         """Return whether a node's segments may be replaced; asks the user where they were made or edited by hand."""
         if node is None or node.GetSegmentation().GetNumberOfSegments() == 0:
             return True
-        if self._times.get(node.GetID()) == _change_times(node):
+        if self.is_untouched(node):
             return True
         question = _(
             "The segments of {name} will be replaced by the new result. To keep them, cancel and choose “Create a new "

@@ -8,20 +8,24 @@ import slicer
 from slicer.i18n import tr as _
 from slicer.util import VTKObservationMixin
 
+from .batch_section import BatchSection
+from .confidence import Confidence
 from .dependencies import missing_packages
-from .device_choice import DeviceChoice, WorkerChoice, device_title
+from .device_choice import DeviceChoice, WorkerChoice, device_title, why_no_device
+from .edit_watch import EditWatch
 from .errors import SegmentationError
+from .export_menu import ExportMenu
 from .jobs import JobState
-from .logic import DEFAULT_WINDOW, SegmentationLogic, is_step, takes_whole_brain
+from .logic import SegmentationLogic, is_step, takes_whole_brain
 from .model_choice import ModelChoice, resolve_weights
 from .node_choice import NodeChoice
 from .own_results import OwnResults
-from .parameters import InfantBrainSegParameterNode
+from .parameters import InfantBrainSegParameterNode, batch_options, run_options
 from .proposals import propose_pair
 from .raw_choice import RawChoice
 from .results_view import ResultsView
 from .run_controls import RunControls, describe_result
-from .scene_volumes import describe_pair_problem
+from .scan_choice import describe_scans, describe_scans_problem, show_what_is_missing
 from .scoring_controls import ScoringControls
 from .scoring_job import ScoringJob
 from .sections import Sections
@@ -46,24 +50,27 @@ class Panel(VTKObservationMixin):
         self._gui_tag: Any = None
         self._message, self._message_is_error = "", False
         self._own_results = OwnResults()
+        self._edits = EditWatch(self._on_segmentation_edited)
         self._model = ModelChoice(ui, logic, lambda value: self._set("weightsFile", value))
         self._steps = StepChoice(ui, lambda value: self._set("overlapStep", value))
         self._devices = DeviceChoice(ui, lambda value: self._set("device", value))
         self._worker_choice = WorkerChoice(ui, self._warm_up)
         self._mask = NodeChoice(ui.maskSelector, lambda node: self._set("mask", node))
         self._reference = NodeChoice(ui.referenceSelector, lambda node: self._set("reference", node))
-        self._raw = RawChoice(ui, lambda: self.parameters.t1, lambda mask: self._set("mask", mask), self._tell_problem)
+        self._raw = RawChoice(ui, lambda: self.parameters.t1, lambda mask: self._set("mask", mask), self._tell_now)
         self._run = RunControls(ui)
         self._sections = Sections(ui)
-        self.results = ResultsView(ui, self.startScoring)
+        self.results = ResultsView(ui, lambda: self._scoring.start())
         self._scoring = ScoringControls(ui, logic, self.results, lambda: self.parameters, self.refresh)
+        self.export = ExportMenu(ui.exportButton, self._output, self._own_results.is_untouched, self._tell_now)
+        self.batch = BatchSection(ui, self._batch_options, self._show_opened)
         ui.segmentButton.connect("clicked()", self.onSegmentButton)
         ui.keepButton.connect("clicked()", self.onKeepButton)
         logic.worker.onChanged.append(self.refresh)
 
     @property
     def scoringJob(self) -> ScoringJob | None:
-        """The newest comparison with a reference, or None."""
+        """The newest comparison with a reference."""
         return self._scoring.job
 
     # The module's life
@@ -119,13 +126,14 @@ class Panel(VTKObservationMixin):
         self._own_results.forget()
         self._sections.before_a_run()
         self._tell("")
-        self.results.show_volumes({})
         self.results.show_warnings([])
 
     def cleanup(self) -> None:
         """End everything."""
         self.detach()
-        self.results.forget_scores()
+        self.results.forget_result()
+        self.batch.close()
+        self._edits.follow(None)
         self.removeObservers()
         self.logic.close()
 
@@ -141,19 +149,9 @@ class Panel(VTKObservationMixin):
         parameters = self.parameters
         try:
             self.job = self.logic.startSegmentation(
-                parameters.t1,
-                parameters.t2,
-                self._step(),
-                maskNode=parameters.mask,
-                outputNode=parameters.output,
+                **run_options(parameters),
+                overlapStep=self._step(),
                 weights=resolve_weights(parameters.weightsFile),
-                device=parameters.device,
-                alignT2=parameters.alignT2,
-                biasCorrection=parameters.biasCorrection,
-                raw=parameters.raw,
-                ageMonths=parameters.ageMonths if parameters.ageMonths >= 0 else None,
-                createLabelMap=parameters.createLabelMap,
-                createProbabilities=parameters.createProbabilities,
                 onProgress=lambda progress: self._refresh_run(),
                 onChanged=self._on_job_changed,
             )
@@ -168,10 +166,6 @@ class Panel(VTKObservationMixin):
         if self.job is not None and self.job.canKeep:
             self.job.keepThisMap()
 
-    def startScoring(self) -> None:
-        """Score the segmentation, as it is now, against the reference."""
-        self._scoring.start()
-
     # What changes
 
     def refresh(self) -> None:
@@ -182,13 +176,15 @@ class Panel(VTKObservationMixin):
         self._mask.refresh(parameters.mask)
         self._reference.refresh(parameters.reference)
         self._model.refresh(parameters.weightsFile)
+        show_what_is_missing(self.ui, parameters.t1, parameters.t2, self._model.card)
+        scan = parameters.t2 if parameters.t1 is None else parameters.t1
         info = self.logic.worker.info
-        self._devices.refresh(parameters.device, info, "" if info else self._waiting_text())
+        self._devices.refresh(parameters.device, info, "" if info else why_no_device(self.logic.worker.problem))
         self._steps.refresh(
             step=self._step(),
-            window=self._window(),
+            window=self._model.window,
             whole_brain=takes_whole_brain(self._model.card),
-            t1=None if parameters.raw and parameters.mask is None else parameters.t1,  # the brain is not known yet
+            scan=None if parameters.raw and parameters.mask is None else scan,  # the brain is not known yet
             mask=parameters.mask,
             device_title=device_title(parameters.device, info),
             network=self._model.network,
@@ -204,14 +200,23 @@ class Panel(VTKObservationMixin):
         if self.job is not None and not self.job.isFinished:
             self._run.show_running(self.job.progress, self.job.state, can_keep=self.job.canKeep)
         else:
-            self._run.show_idle(self._reason(), self._message, is_error=self._message_is_error)
+            message = self._message or describe_scans(self.parameters.t1, self.parameters.t2)
+            self._run.show_idle(self._reason(), message, is_error=self._message_is_error)
 
     def _reason(self) -> str:
         """Why a run cannot start, or an empty text."""
         parameters = self.parameters
         if self._scoring.is_running:
             return _("The scores are being computed; wait for a moment.")
-        return describe_pair_problem(parameters.t1, parameters.t2, parameters.mask) or self._model.problem
+        problem = describe_scans_problem(
+            parameters.t1,
+            parameters.t2,
+            parameters.mask,
+            self._model.card,
+            raw=parameters.raw,
+            align_t2=parameters.alignT2,
+        )
+        return problem or self._model.problem
 
     def _on_parameters_changed(self, *event: Any) -> None:
         self.refresh()
@@ -237,26 +242,29 @@ class Panel(VTKObservationMixin):
         self._own_results.remember(node)
         self._tell(describe_result(job.summary))
         self._sections.after_a_run()
-        self.results.show_volumes(job.summary.get("volumes_ml", {}))
+        self.results.show_result(job.summary.get("volumes_ml", {}), job.confidence)
         self.results.show_warnings(job.warnings)
-        self.ui.scoreLabel.text = ""
         if self.parameters.reference is not None and self.parameters.reference is not node:
-            self.startScoring()
+            self._scoring.start()
 
-    def _on_segmentation_edited(self, *event: Any) -> None:
+    def _on_segmentation_edited(self) -> None:
         if self.job is None or self.job.isFinished:
             self._scoring.tell_edited()
 
     def _follow(self, node: Any) -> None:
         """Let the display controls show the output, and notice its edits."""
-        segmentation = node.GetSegmentation() if node is not None else None
-        event = slicer.vtkSegmentation.SourceRepresentationModified
-        if segmentation is None or not self.hasObserver(segmentation, event, self._on_segmentation_edited):
-            for observed, *_event in [item for item in self.Observations if item[1] == event]:
-                self.removeObserver(observed, event, self._on_segmentation_edited)
-            if segmentation is not None:
-                self.addObserver(segmentation, event, self._on_segmentation_edited)
+        self._edits.follow(node)
         self.results.set_segmentation(node)
+
+    def _batch_options(self) -> list[str]:
+        if self._model.problem:
+            raise SegmentationError(self._model.problem)
+        return batch_options(self.parameters, self._step(), resolve_weights(self.parameters.weightsFile))
+
+    def _show_opened(self, node: Any, sidecar: dict[str, Any]) -> None:
+        self.parameters.output = node
+        self._sections.results_are_there()
+        self.results.show_result(sidecar.get("volumes_ml") or {}, Confidence.told_by_sidecar(sidecar))
 
     # Small helpers
 
@@ -267,25 +275,17 @@ class Panel(VTKObservationMixin):
     def _tell(self, message: str, *, is_error: bool = False) -> None:
         self._message, self._message_is_error = message, is_error
 
-    def _tell_problem(self, sentence: str) -> None:
-        self._tell(sentence, is_error=True)
+    def _tell_now(self, sentence: str, is_error: bool = True) -> None:
+        self._tell(sentence, is_error=is_error)
         self.refresh()
+
+    def _output(self) -> Any:
+        return self.parameters.output if self.parameters is not None else None
 
     def _step(self) -> int:
         card = self._model.card
         chosen = self.parameters.overlapStep
         return chosen if is_step(chosen, card) else self.logic.defaultStep(self.parameters.device, card)
-
-    def _window(self) -> int:
-        window = self._model.card.get("window", DEFAULT_WINDOW)
-        return window if isinstance(window, int) and window > 0 else DEFAULT_WINDOW
-
-    def _waiting_text(self) -> str:
-        if self.logic.worker.problem:
-            return _("the worker could not start")
-        if WorkerCommand.from_settings().runs_in_slicer_python and missing_packages():
-            return _("known once PyTorch is installed (at the first run)")
-        return _("looking for devices…")
 
     def _warm_up(self) -> None:
         if not (WorkerCommand.from_settings().runs_in_slicer_python and missing_packages()):

@@ -1,9 +1,15 @@
 """The panel's parameters: they live in the scene, and are saved and loaded with it."""
 
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
 from slicer import vtkMRMLLabelMapVolumeNode, vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode, vtkMRMLTableNode
 from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
+
+from .core_paths import make_core_importable
+
+make_core_importable()
+from model_core.segmentation_options import SegmentationOptions  # noqa: E402
 
 
 @parameterNodeWrapper
@@ -11,7 +17,7 @@ class InfantBrainSegParameterNode:
     """What the panel asks for.
 
     Attributes:
-        t1, t2: the scans.
+        t1, t2: the scans; one may be missing where the weights do with one.
         mask: brain mask.
         reference: what the result is scored against.
         weightsFile: path of a weights file; empty for the default weights; a plain name is one of those that ship.
@@ -42,3 +48,32 @@ class InfantBrainSegParameterNode:
     createLabelMap: bool = False
     createProbabilities: bool = False
     scoreTable: vtkMRMLTableNode
+
+
+def batch_options(parameters: InfantBrainSegParameterNode, step: int, weights: Path | None) -> list[str]:
+    """Return the options of cohort.py that the panel stands for; `step` is in force; None: the default weights."""
+    how = SegmentationOptions(
+        step=step,
+        device=parameters.device,
+        align_t2=parameters.alignT2 and not parameters.raw,
+        bias_correction=parameters.biasCorrection and not parameters.raw,
+        raw=parameters.raw,
+    )
+    return [*how.as_arguments(), *([] if weights is None else ["--weights", str(weights)])]
+
+
+def run_options(parameters: InfantBrainSegParameterNode) -> dict[str, Any]:
+    """Return what `logic.startSegmentation` is called with, but for step and weights, which depend on the model."""
+    return {
+        "t1Node": parameters.t1,
+        "t2Node": parameters.t2,
+        "maskNode": parameters.mask,
+        "outputNode": parameters.output,
+        "device": parameters.device,
+        "alignT2": parameters.alignT2,
+        "biasCorrection": parameters.biasCorrection,
+        "raw": parameters.raw,
+        "ageMonths": parameters.ageMonths if parameters.ageMonths >= 0 else None,
+        "createLabelMap": parameters.createLabelMap,
+        "createProbabilities": parameters.createProbabilities,
+    }

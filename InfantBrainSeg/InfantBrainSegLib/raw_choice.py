@@ -60,7 +60,7 @@ class RawChoice:
         is_offered = raw and mask is None and hd_brain_extraction.is_installed()
         for widget in (ui.extractLabel, ui.extractButton):
             widget.setVisible(is_offered)
-        ui.extractButton.enabled = not is_busy and not describe_scan_problem(t1, "T1")
+        ui.extractButton.enabled = not is_busy and t1 is not None and not describe_scan_problem(t1, "T1")
 
     def make_mask(self) -> None:
         """Ask, let HD Brain Extraction find the brain, and hand its mask on."""

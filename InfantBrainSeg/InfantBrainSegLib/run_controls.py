@@ -47,7 +47,7 @@ class RunControls:
         ui = self._ui
         ui.segmentButton.text = _("Segment")
         ui.segmentButton.enabled = not reason
-        ui.segmentButton.toolTip = reason or _("Segment the pair into CSF, gray matter and white matter.")
+        ui.segmentButton.toolTip = reason or _("Segment into CSF, gray matter and white matter.")
         ui.keepButton.setVisible(False)
         ui.progressBar.setVisible(False)
         ui.statusLabel.text = reason or message

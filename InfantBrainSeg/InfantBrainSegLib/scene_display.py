@@ -20,6 +20,7 @@ make_core_importable()
 from model_core.tissues import CLASSES, CSF  # noqa: E402
 
 CSF_OPACITY_3D = 0.2  # it surrounds the cortex, which shall be seen
+STEP_ATTRIBUTE = "InfantBrainSeg.OverlapStep"  # of a segmentation node that a run has filled
 FILL_OPACITY = 0.5  # the gyri stay visible beneath the labels
 
 
@@ -30,6 +31,11 @@ def read_label_map(path: Path) -> Any:
         SegmentationError: the file cannot be read.
     """
     return _read(slicer.vtkMRMLLabelMapVolumeNode(), path)
+
+
+def read_scalar_volume(path: Path) -> Any:
+    """Read a volume file as a scalar volume node outside of the scene; errors as of `read_label_map`."""
+    return _read(slicer.vtkMRMLScalarVolumeNode(), path)
 
 
 def _read(node: Any, path: Path) -> Any:
@@ -50,18 +56,18 @@ class ResultDisplay:
     """The nodes of one run; until `finish` nothing of the user's is touched, and `revert` takes everything back.
 
     Args:
-        t1: the scan on whose grid the maps lie.
-        t2: the other scan.
+        base: the scan on whose grid the maps lie: T1, or T2 where that alone is segmented.
+        other: the other scan, or None.
         output: the segmentation node to fill at the end; None makes a new one.
         showMaps: whether coarse maps appear in the views while the run goes on.
     """
 
-    _t1: Any  # a node of Slicer's, or None once it is let go of
-    _t2: Any
+    _base: Any  # a node of Slicer's, or None once it is let go of
+    _other: Any
     _output: Any
 
-    def __init__(self, t1: Any, t2: Any, output: Any, *, showMaps: bool) -> None:
-        self._t1, self._t2, self._output, self._shows = t1, t2, output, showMaps
+    def __init__(self, base: Any, other: Any, output: Any, *, showMaps: bool) -> None:
+        self._base, self._other, self._output, self._shows = base, other, output, showMaps
         self._live: Any = None  # the segmentation node that shows the maps so far
         self._slices: list[tuple[Any, Any]] = []  # slice views and the background they had
         self._hidden: list[Any] = []  # display nodes that were hidden for the live map
@@ -79,9 +85,9 @@ class ResultDisplay:
         if not _is_in_scene(self._live):  # before the first map, or when the user has deleted the last one
             self._live = self._new_segmentation()
             self._hide_old_result()
-            self._show_t1()
+            self._show_scan()
         self._fill(self._live, label_map)
-        self._live.SetName(f"{self._t1.GetName()} segmentation ({describe_step(step)}, running)")
+        self._live.SetName(f"{self._base.GetName()} segmentation ({describe_step(step)}, running)")
 
     def finish(
         self, path: Path, step: int, *, label_map: bool = False, probabilities: dict[str, Path] | None = None
@@ -89,7 +95,7 @@ class ResultDisplay:
         """Put the final map into the scene.
 
         Args:
-            path: the label map's file, on T1's grid.
+            path: the label map's file, on the base scan's grid.
             step: the overlap step it stands for.
             label_map: also make a label map volume.
             probabilities: files by class key, each made into a volume.
@@ -98,20 +104,20 @@ class ResultDisplay:
             The segmentation node, the label map node or None, and the probability nodes by class key.
         """
         labels = self._read_map(path)
-        volumes = {key: _read(slicer.vtkMRMLScalarVolumeNode(), file) for key, file in (probabilities or {}).items()}
+        volumes = {key: read_scalar_volume(file) for key, file in (probabilities or {}).items()}
         target = self._output
         if not _is_in_scene(target):  # none was chosen, or the user has deleted it meanwhile
             target = self._live if _is_in_scene(self._live) else self._new_segmentation()
-            target.SetName(slicer.mrmlScene.GenerateUniqueName(f"{self._t1.GetName()} segmentation"))
+            target.SetName(slicer.mrmlScene.GenerateUniqueName(f"{self._base.GetName()} segmentation"))
         elif _is_in_scene(self._live):
             slicer.mrmlScene.RemoveNode(self._live)
         self._live = None
         self._show_again()
         self._prepare(target)
         self._fill(target, labels)
-        target.SetAttribute("InfantBrainSeg.OverlapStep", str(step))
+        target.SetAttribute(STEP_ATTRIBUTE, str(step))
         if self._shows:
-            self._show_t1()
+            self._show_scan()
         label_node = self._add_label_map(labels) if label_map else None
         return target, label_node, {key: self._add_probability(key, node) for key, node in volumes.items()}
 
@@ -122,30 +128,31 @@ class ResultDisplay:
         self._live = None
         self._show_again()
         for composite, background in self._slices:
-            if _is_in_scene(composite) and composite.GetBackgroundVolumeID() == self._t1.GetID():
+            if _is_in_scene(composite) and composite.GetBackgroundVolumeID() == self._base.GetID():
                 composite.SetBackgroundVolumeID(background)
         self._slices.clear()
 
     def forget(self) -> None:
         """Hold no node any more, as when the scene is closed; there is nothing to take back then."""
-        self._t1, self._t2, self._output, self._live = None, None, None, None
+        self._base, self._other, self._output, self._live = None, None, None, None
         self._slices.clear()
         self._hidden.clear()
 
     def _read_map(self, path: Path) -> Any:
-        """Read a map and give it T1's own geometry: it lies on that grid voxel by voxel."""
+        """Read a map and give it the base scan's own geometry: it lies on that grid voxel by voxel."""
         node = read_label_map(path)
-        if node.GetImageData().GetDimensions() != self._t1.GetImageData().GetDimensions():
+        if node.GetImageData().GetDimensions() != self._base.GetImageData().GetDimensions():
             raise SegmentationError(
                 _(
-                    "T1 has changed from {before} to {now} voxels since the run began; "
+                    "{scan} has changed from {before} to {now} voxels since the run began; "
                     "expected it to stay as it was; segment again."
                 ).format(
+                    scan=self._base.GetName(),
                     before=node.GetImageData().GetDimensions(),
-                    now=self._t1.GetImageData().GetDimensions(),
+                    now=self._base.GetImageData().GetDimensions(),
                 )
             )
-        node.CopyOrientation(self._t1)
+        node.CopyOrientation(self._base)
         return node
 
     def _new_segmentation(self) -> Any:
@@ -157,8 +164,8 @@ class ResultDisplay:
         if node.GetDisplayNode() is None:
             node.CreateDefaultDisplayNodes()
             node.GetDisplayNode().SetOpacity2DFill(FILL_OPACITY)
-        node.SetReferenceImageGeometryParameterFromVolumeNode(self._t1)
-        transform = self._t1.GetParentTransformNode()
+        node.SetReferenceImageGeometryParameterFromVolumeNode(self._base)
+        transform = self._base.GetParentTransformNode()
         node.SetAndObserveTransformNodeID(transform.GetID() if transform is not None else None)
 
     def _fill(self, node: Any, label_map: Any) -> None:
@@ -202,22 +209,23 @@ class ResultDisplay:
                 display.SetVisibility(True)
         self._hidden.clear()
 
-    def _show_t1(self) -> None:
+    def _show_scan(self) -> None:
         """Make sure that the slice views show a scan of the run beneath the labels."""
         composites = slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")
-        if any(composite.GetBackgroundVolumeID() in (self._t1.GetID(), self._t2.GetID()) for composite in composites):
+        shown = [node.GetID() for node in (self._base, self._other) if node is not None]
+        if any(composite.GetBackgroundVolumeID() in shown for composite in composites):
             return
         self._slices = [(composite, composite.GetBackgroundVolumeID()) for composite in composites]
-        slicer.util.setSliceViewerLayers(background=self._t1, fit=True)
+        slicer.util.setSliceViewerLayers(background=self._base, fit=True)
 
     def _add_label_map(self, labels: Any) -> Any:
-        name = slicer.mrmlScene.GenerateUniqueName(f"{self._t1.GetName()} labels")
+        name = slicer.mrmlScene.GenerateUniqueName(f"{self._base.GetName()} labels")
         return self._add_volume(labels, name, tissue_colors())
 
     def _add_probability(self, key: str, node: Any) -> Any:
         name = next(tissue.name for tissue in CLASSES if tissue.key == key)
-        node.CopyOrientation(self._t1)
-        name = slicer.mrmlScene.GenerateUniqueName(f"{self._t1.GetName()} probability of {name}")
+        node.CopyOrientation(self._base)
+        name = slicer.mrmlScene.GenerateUniqueName(f"{self._base.GetName()} probability of {name}")
         node = self._add_volume(node, name, None)
         node.GetDisplayNode().AutoWindowLevelOff()
         node.GetDisplayNode().SetWindowLevelMinMax(0, 1)
@@ -229,7 +237,7 @@ class ResultDisplay:
         node.CreateDefaultDisplayNodes()
         if colors is not None:
             node.GetDisplayNode().SetAndObserveColorNodeID(colors.GetID())
-        node.SetAndObserveTransformNodeID(self._t1.GetTransformNodeID())
+        node.SetAndObserveTransformNodeID(self._base.GetTransformNodeID())
         return node
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,13 +32,9 @@ def describe_scan_problem(node: Any, name: str) -> str:
     """Say why a volume node cannot be segmented, or return an empty text.
 
     Args:
-        node: a vtkMRMLScalarVolumeNode or None.
+        node: what should be a vtkMRMLScalarVolumeNode.
         name: T1 or T2, as the panel calls it.
     """
-    if node is None:
-        return _(
-            "No {name} volume is chosen; a {name}-weighted scan is needed; load one and choose it under Inputs."
-        ).format(name=name)
     if not isinstance(node, slicer.vtkMRMLScalarVolumeNode):
         return _(
             "The {name} volume is a {kind}; a volume node is needed; load a scan, or take its node by "
@@ -62,20 +59,15 @@ def describe_scan_problem(node: Any, name: str) -> str:
     return ""
 
 
-def describe_pair_problem(t1: Any, t2: Any, mask: Any = None) -> str:
-    """Say why a T1/T2 pair (and mask) of nodes cannot be segmented, or return an empty text."""
-    problem = describe_scan_problem(t1, "T1") or describe_scan_problem(t2, "T2")
-    if not problem and t1 is t2:
-        problem = _("T1 and T2 are both {name}; two scans of one head are needed; choose another T2.").format(
-            name=t1.GetName()
-        )
-    others = [node for node in (t2, mask) if node is not None]
-    if not problem and any(node.GetParentTransformNode() is not t1.GetParentTransformNode() for node in others):
-        problem = _(
-            "The inputs are under different transforms; one common place is needed; harden the "
-            "transforms (Data module, right click, Harden transform)."
-        )
-    return problem
+def describe_place_problem(scans: Sequence[Any], mask: Any) -> str:
+    """Say why scans (and a mask, or None) do not lie in one place of the scene, or return an empty text."""
+    first, *others = [*scans, *([mask] if mask is not None else [])]
+    if all(node.GetParentTransformNode() is first.GetParentTransformNode() for node in others):
+        return ""
+    return _(
+        "The inputs are under different transforms; one common place is needed; harden the "
+        "transforms (Data module, right click, Harden transform)."
+    )
 
 
 def write_volume_node(node: Any, path: Path) -> None:

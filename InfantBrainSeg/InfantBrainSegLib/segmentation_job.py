@@ -10,6 +10,7 @@ from typing import Any
 import slicer
 from slicer.i18n import tr as _
 
+from .confidence import Confidence
 from .core_paths import make_core_importable
 from .errors import SegmentationError
 from .jobs import Callbacks, Job, JobState
@@ -28,7 +29,7 @@ class SegmentationRequest:
     """What to segment, and how.
 
     Attributes:
-        t1, t2: vtkMRMLScalarVolumeNode, skull-stripped unless there is a mask or they are raw.
+        t1, t2: vtkMRMLScalarVolumeNode, skull-stripped unless there is a mask or they are raw; one may be None.
         mask: volume node, not 0 in the brain; or None.
         output: vtkMRMLSegmentationNode to fill at the end; None makes a new one.
         weights: a .safetensors file; None takes the weights that ship.
@@ -48,6 +49,17 @@ class SegmentationRequest:
     probabilities: bool = False
     show_maps: bool = True
 
+    @property
+    def base(self) -> Any:
+        """The scan on whose grid the result lies."""
+        return self.t2 if self.t1 is None else self.t1
+
+    @property
+    def volumes(self) -> dict[str, Any]:
+        """The volume nodes that there are, by the names of the request's fields."""
+        nodes = {"t1": self.t1, "t2": self.t2, "mask": self.mask}
+        return {name: node for name, node in nodes.items() if node is not None}
+
 
 class SegmentationJob(Job):
     """A running segmentation; `logic.startSegmentation` makes it.
@@ -60,6 +72,7 @@ class SegmentationJob(Job):
         stepReached: the overlap step that the result stands for.
         warnings: what a person should look at, a sentence each, about scans and result.
         summary: the worker's `done` event: seconds, windows, volumes, device.
+        confidence: the Dice to expect and where the result is unsure, as far as the weights tell.
     """
 
     def __init__(self, worker: Any, what: SegmentationRequest) -> None:
@@ -70,8 +83,10 @@ class SegmentationJob(Job):
         self.stepReached = 0
         self.warnings: list[str] = []
         self.summary: dict[str, Any] = {}
+        self.confidence = Confidence()
         self._node: Any = None
-        self._display = ResultDisplay(what.t1, what.t2, what.output, showMaps=what.show_maps)
+        other = what.t2 if what.t1 is not None else None
+        self._display = ResultDisplay(what.base, other, what.output, showMaps=what.show_maps)
 
     @property
     def segmentationNode(self) -> Any:
@@ -104,43 +119,39 @@ class SegmentationJob(Job):
     def steps(self) -> Iterator[None]:
         """Write the inputs, one a turn of the event loop: each takes tens of milliseconds."""
         folder = self._worker.client.folder
-        for name, node in (("t1", self.what.t1), ("t2", self.what.t2), ("mask", self.what.mask)):
-            if node is not None:
-                if not slicer.mrmlScene.IsNodePresent(node):
-                    raise SegmentationError(
-                        _(
-                            "The volume of {name} is no longer in the scene; expected it to stay until the "
-                            "end of the run; load it again."
-                        ).format(name=name.upper())
-                    )
-                write_volume_node(node, folder / f"{name}.nrrd")
-                yield
+        for name, node in self.what.volumes.items():
+            if not slicer.mrmlScene.IsNodePresent(node):
+                raise SegmentationError(
+                    _(
+                        "The volume of {name} is no longer in the scene; expected it to stay until the "
+                        "end of the run; load it again."
+                    ).format(name=name.upper())
+                )
+            write_volume_node(node, folder / f"{name}.nrrd")
+            yield
 
     def request(self) -> tuple[dict[str, Any], list[Path]]:
         """Return the request and its files."""
         client, what = self._worker.client, self.what
-        files = [client.folder / "t1.nrrd", client.folder / "t2.nrrd"]
-        if what.mask is not None:
-            files.append(client.folder / "mask.nrrd")
+        names = {name: f"{name}.nrrd" for name in what.volumes}
+        files = [client.folder / name for name in names.values()]
         if what.weights is not None:
             files.append(what.weights)
         request = {
             "request": "segment",
-            "t1": "t1.nrrd",
-            "t2": "t2.nrrd",
-            "mask": "mask.nrrd" if what.mask is not None else None,
+            **names,
             "weights": client.reference(what.weights) if what.weights is not None else None,
             **asdict(what.how),
             "probabilities": what.probabilities,
             "maps": what.show_maps,
-            "look_at": place_looked_at(what.t1),
+            "uncertainty": True,
+            "look_at": place_looked_at(what.base),
         }
         return request, files
 
     def file_names(self) -> dict[str, str]:
         """Return the names of the input nodes by the names of their files."""
-        nodes = {"t1.nrrd": self.what.t1, "t2.nrrd": self.what.t2, "mask.nrrd": self.what.mask}
-        return {file: node.GetName() for file, node in nodes.items() if node is not None}
+        return {f"{name}.nrrd": node.GetName() for name, node in self.what.volumes.items()}
 
     def receive(self, event: dict[str, Any]) -> None:
         """Show coarse maps; all else as for any job."""
@@ -161,6 +172,7 @@ class SegmentationJob(Job):
             probabilities={key: folder / name for key, name in event["probabilities"].items()},
         )
         self.stepReached, self.summary = event["step_reached"], event
+        self.confidence = Confidence.told_by(event, folder, self.what.base)
         names = self.file_names()
         self.warnings = [
             self._worker.client.in_the_panels_words(str(warning["sentence"]), names)

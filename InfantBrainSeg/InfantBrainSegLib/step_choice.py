@@ -67,7 +67,7 @@ class StepChoice:
         ui.otherStepSpinBox.connect("valueChanged(int)", self._chosen_in_spin_box)
 
     def refresh(
-        self, *, step: int, window: int, whole_brain: bool, t1: Any, mask: Any, device_title: str, network: str
+        self, *, step: int, window: int, whole_brain: bool, scan: Any, mask: Any, device_title: str, network: str
     ) -> None:
         """Show a step, and for all steps the windows of this brain and the time that they are measured to take.
 
@@ -75,7 +75,7 @@ class StepChoice:
             step: the one in force.
             window: side of the network's windows.
             whole_brain: whether the network takes the whole brain at once.
-            t1, mask: the nodes chosen, or None.
+            scan, mask: the nodes chosen, or None.
             device_title, network: what the times depend on.
         """
         self._rows = usual_steps(whole_brain)
@@ -90,7 +90,7 @@ class StepChoice:
             button.setAutoExclusive(True)
         self._ui.otherStepSpinBox.value = 0 if step in [usual.step for usual in self._rows] else step
         self._refreshing = False
-        shape = self._network_shape(t1, mask)
+        shape = self._network_shape(scan, mask)
         for row, usual in enumerate(self._rows):
             fits = shape is not None and self._button(row).enabled
             windows = count_windows(shape, window, usual.step) if fits else None
@@ -115,9 +115,9 @@ class StepChoice:
         if not self._refreshing and step:
             self._onChosen(step)
 
-    def _network_shape(self, t1: Any, mask: Any) -> tuple[int, ...] | None:
+    def _network_shape(self, scan: Any, mask: Any) -> tuple[int, ...] | None:
         """Return the size of the network grid around the brain; looked up while the volume stays as it is."""
-        node = mask if mask is not None else t1
+        node = mask if mask is not None else scan
         if node is None or node.GetImageData() is None or node.GetImageData().GetNumberOfPoints() == 0:
             return None
         key = (node.GetID(), node.GetImageData().GetMTime(), node.GetSpacing())

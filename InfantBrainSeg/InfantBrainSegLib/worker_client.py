@@ -19,6 +19,7 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
+from .child_process import let_go, new_process
 from .process_tree import end_process_tree
 from .worker_command import WorkerCommand
 
@@ -29,7 +30,6 @@ END_MS = 2000  # at most, until a killed process is gone; it takes some millisec
 FULL_PIPE_MS = 20  # until the next look whether the pipe takes more
 RETRY_REMOVAL_MS = 2000
 COMMAND_LINE_OPTION = re.compile(r" \(--[a-z0-9-]+( [a-z-]+)?\)")  # as the model core's sentences name them in passing
-STALE_ENVIRONMENT = ("QT_PLUGIN_PATH",)  # of Slicer's Qt, meaningless to the worker
 
 Event = dict[str, Any]
 
@@ -83,12 +83,7 @@ class WorkerClient:
         self._log.clear()
         self._last_words = ""
         self.folder = Path(tempfile.mkdtemp(prefix="InfantBrainSeg-", dir=slicer.app.temporaryPath))
-        process = qt.QProcess()
-        environment = qt.QProcessEnvironment()
-        for name, value in command.environment().items():
-            if name not in STALE_ENVIRONMENT:
-                environment.insert(name, value)
-        process.setProcessEnvironment(environment)
+        process = new_process(command)
         process.connect("readyReadStandardOutput()", self._read)
         process.connect("readyReadStandardError()", self._read_log)
         process.connect("finished(int,QProcess::ExitStatus)", self._finished)
@@ -159,7 +154,7 @@ class WorkerClient:
             process.kill()
             if wait:
                 process.waitForFinished(END_MS)
-            _let_go(process)
+            let_go(process)
         if self.folder is not None:
             _remove_folder(self.folder)
             self.folder = None
@@ -281,23 +276,8 @@ class WorkerClient:
         ).format(how=how, last=last)
 
 
-def _let_go(process: Any) -> None:
-    """Keep a killed QProcess until it has ended and its signals are through: deleting it earlier blocks or crashes."""
-    _ending.append(process)
-
-    def forget(*_: Any) -> None:
-        qt.QTimer.singleShot(0, lambda: _ending.remove(process) if process in _ending else None)
-
-    process.connect("finished(int,QProcess::ExitStatus)", forget)
-    if process.state() == qt.QProcess.NotRunning:
-        forget()
-
-
 def _remove_folder(folder: Path) -> None:
     """Remove the folder now, or a little later where a dying process still holds its files (Windows)."""
     shutil.rmtree(folder, ignore_errors=True)
     if folder.exists():
         qt.QTimer.singleShot(RETRY_REMOVAL_MS, lambda: shutil.rmtree(folder, ignore_errors=True))
-
-
-_ending: list[Any] = []

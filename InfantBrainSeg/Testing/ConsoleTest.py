@@ -188,8 +188,8 @@ class ConsoleTest(OpenPanel, unittest.TestCase):
 
     def test_wrong_inputs_are_refused(self):
         t1, t2 = add_pair()
-        with refuses("No T1 volume"):
-            self.logic.segment(None, t2)
+        with refuses("No T1 volume and no T2 volume"):
+            self.logic.segment()
         with refuses("both Crop T1"):
             self.logic.segment(t1, t1)
         with refuses("The weights file", "does not exist"):

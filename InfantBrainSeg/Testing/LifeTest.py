@@ -84,7 +84,7 @@ class LifeTest(OpenPanel, unittest.TestCase):
         assert self.panel.parameters.reference is None
         assert not self.ui.disagreementCheckBox.checked
         assert not self.ui.disagreementCheckBox.enabled
-        assert self.ui.scoreTable.item(0, 1).text() == "–"
+        assert self.ui.scoreTable.item(0, 3).text() == "–"
         assert self.ui.scoreLabel.text == ""
 
     def test_a_run_goes_on_while_another_module_is_shown(self):

@@ -56,7 +56,7 @@ class SampleRunTest(OpenPanel, unittest.TestCase):
 
     def test_the_scores_are_those_of_the_command_line(self):
         assert self.scoring.rows == self.expected_scores
-        assert [self.ui.scoreTable.item(row, 1).text() for row in range(3)] == [
+        assert [self.ui.scoreTable.item(row, 3).text() for row in range(3)] == [
             f"{tissue['dice']:.3f}" for tissue in self.expected_scores
         ]
 
@@ -81,7 +81,7 @@ class SampleRunTest(OpenPanel, unittest.TestCase):
     def test_the_volumes_are_counted_voxels(self):
         counts = np.bincount(self.expected_labels.ravel())[1:]
         volumes = [f"{count / 1000:.1f}" for count in counts]  # voxels of 1 mm, 1000 to the ml
-        assert [self.ui.scoreTable.item(row, 5).text() for row in range(3)] == volumes
+        assert [self.ui.scoreTable.item(row, 1).text() for row in range(3)] == volumes
 
     def test_the_table_node_holds_the_scores_in_full(self):
         table = self.scoring.tableNode

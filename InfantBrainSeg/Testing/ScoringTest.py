@@ -184,7 +184,7 @@ class ScoringTest(OpenPanel, unittest.TestCase):
         reference = add_label_map(onion(), MATRIX)
         result = add_segmentation(with_a_wrong_block(), MATRIX)
         table = self.score(result, reference).tableNode
-        assert self.ui.scoreTable.item(2, 1).text() != "1.000"
+        assert self.ui.scoreTable.item(2, 3).text() != "1.000"
         white = result.GetSegmentation().GetSegmentIdBySegmentName("White matter")
         edited = (onion() == 3).astype(np.uint8)
         edited[6, 8, 9] = 0

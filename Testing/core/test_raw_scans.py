@@ -244,7 +244,7 @@ def test_the_command_takes_raw_scans_to_labels_on_t1s_own_grid(case, heads, tmp_
     assert "brain-extraction: HD-BET" in said
     page = (tmp_path / "report.html").read_text("utf-8")
     assert page.count("data:image/png;base64,") == 4  # a picture of each step
-    assert page.count("data:image/jpeg;base64,") == 6  # T1 and T2 in three planes
+    assert page.count("data:image/jpeg;base64,") == 9  # T1, T2 and the uncertainty in three planes
     assert not re.search(r"src=\"(?!data:)|href=\"(?!#)", page)
     for finding in sidecar["warnings"]:
         assert f"Warning: {finding['sentence']}\n" in said

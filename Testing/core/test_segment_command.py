@@ -269,8 +269,8 @@ def test_the_report_of_prepared_scans_is_one_page_with_the_result(tmp_path, weig
     options = ["--weights", weights, "--device", "cpu", "--output", tmp_path / "labels.nii.gz"]
     run(*pair, *options, "--report", tmp_path / "report.html")
     page = (tmp_path / "report.html").read_text("utf-8")
-    assert page.count("data:image/jpeg;base64,") == 6  # T1 and T2 in three planes
-    assert page.count("<img") == 6
+    assert page.count("data:image/jpeg;base64,") == 9  # T1, T2 and the uncertainty in three planes
+    assert page.count("<img") == 9
     assert "CSF, gray and white matter together have" in page
 
 

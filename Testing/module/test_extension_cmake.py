@@ -67,7 +67,8 @@ def test_every_file_that_the_extension_needs_is_packaged_and_no_other(extension)
         for folder in ("weights", "SampleSubject")
         for name in files(REPOSITORY / "Resources" / folder)
     }
-    documents = {"LICENSE", "Resources/README.md", "Resources/WEIGHTS.md", "Resources/WEIGHTS-nonlocal_unet.md"}
+    cards = {path.relative_to(REPOSITORY).as_posix() for path in (REPOSITORY / "Resources").glob("WEIGHTS*.md")}
+    documents = {"LICENSE", "Resources/README.md"} | cards
     assert "InfantBrainSeg.py" in module
     assert files(extension.modules) == module | module_resources | core | templates | weights_and_sample | documents
 

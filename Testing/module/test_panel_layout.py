@@ -10,13 +10,15 @@ pytest_plugins = ["Testing.slicer_bench.fixtures", "panel_fixtures"]
 WHOLE_SCREEN, SMALL_SCREEN = (1920, 1080), (1366, 768)
 SHOWN_IN_SLICER = 765  # pixels of the module panel on the whole screen with Data Probe unfolded
 FOR_OUR_PANEL = 720
-SECTIONS = ("inputs", "model", "settings", "advanced", "results")
+SECTIONS = ("inputs", "model", "settings", "advanced", "results", "batch")
 FIRST_RUN = (
     "t1Selector", "t2Selector", "maskSelector", "referenceSelector", "rawCheckBox", "alignT2CheckBox", "modelSelector",
     "cardLabel", "stepRow4RadioButton", "deviceComboBox", "segmentButton", "statusLabel", "resultsCollapsibleButton",
+    "batchCollapsibleButton",
 )  # fmt: skip
 AFTER_IT = ("stepRow2RadioButton", "segmentButton", "outputSelector", "show3DButton", "scoreTable", "warningsLabel",
-            "scoreLabel", "scoreButton", "disagreementCheckBox", "tableButton")  # fmt: skip
+            "scoreLabel", "scoreButton", "disagreementCheckBox", "uncertaintyCheckBox", "tableButton",
+            "exportButton", "batchCollapsibleButton")  # fmt: skip
 
 
 @pytest.fixture
@@ -87,7 +89,7 @@ def test_all_that_a_first_run_needs_is_seen_without_scrolling(opened):
     settle(opened)
     assert [name for name in FIRST_RUN if not is_seen(opened, name)] == []
     assert height(opened) <= FOR_OUR_PANEL
-    assert [name for name in SECTIONS if section(opened, name).collapsed] == ["advanced", "results"]
+    assert [name for name in SECTIONS if section(opened, name).collapsed] == ["advanced", "results", "batch"]
     opened.ui.segmentButton.click()
     settle(opened)
     assert [name for name in ("progressBar", "keepButton", "statusLabel") if not is_seen(opened, name)] == []
@@ -99,7 +101,7 @@ def test_a_run_folds_the_inputs_and_unfolds_its_results_which_are_all_seen(opene
     opened.panel.results.show_warnings(["The volumes are small for 7 months; look at the segmentation."] * 2)
     opened.ui.scoreLabel.text = "A T1 segmentation against Reference, on one grid. Choose a tissue to see where. " * 2
     settle(opened)
-    assert [name for name in SECTIONS if section(opened, name).collapsed] == ["inputs", "advanced"]
+    assert [name for name in SECTIONS if section(opened, name).collapsed] == ["inputs", "advanced", "batch"]
     assert [name for name in AFTER_IT if not is_seen(opened, name)] == []
     assert height(opened) <= FOR_OUR_PANEL
 
@@ -122,7 +124,7 @@ def test_a_closed_scene_brings_the_inputs_back(opened):
     opened.add_pair()
     opened.run()
     opened.bench.close_scene()
-    assert [name for name in SECTIONS if section(opened, name).collapsed] == ["advanced", "results"]
+    assert [name for name in SECTIONS if section(opened, name).collapsed] == ["advanced", "results", "batch"]
 
 
 def test_a_scene_with_a_result_shows_it(opened, slicer, tmp_path):

@@ -75,7 +75,7 @@ def test_raw_scans_are_aligned_and_corrected_anyway_and_their_brain_is_not_known
 
 def test_switch_and_age_reach_the_worker(opened):
     fields = opened.run().request()[0]
-    assert (fields["raw"], fields["age_months"], fields["brain_extraction"]) == (False, None, "built-in")
+    assert (fields["raw"], fields["age_months"], fields["brain_extraction"]) == (False, None, "auto")
     opened.ui.rawCheckBox.checked = True
     opened.ui.ageSpinBox.value = 0
     fields = opened.run().request()[0]

@@ -22,12 +22,12 @@ GRACE_SECONDS = 5.0  # for the script to remove its temporary files
 def _end_with_parent(stdin: int) -> None:
     while os.read(stdin, 1024):
         pass
-    leads_group = hasattr(os, "killpg") and os.getpgrp() == os.getpid()
-    if leads_group:
+    if hasattr(os, "killpg"):
+        end = os.killpg if os.getpgrp() == os.getpid() else os.kill  # of a group that it does not lead, itself alone
         with contextlib.suppress(OSError):
-            os.killpg(os.getpid(), signal.SIGTERM)
+            end(os.getpid(), signal.SIGTERM)
         time.sleep(GRACE_SECONDS)
-        os.killpg(os.getpid(), signal.SIGKILL)
+        end(os.getpid(), signal.SIGKILL)
     os._exit(130)
 
 

@@ -64,6 +64,8 @@ def parse(description: str, arguments: Sequence[str] | None) -> argparse.Namespa
     how = parser.add_mutually_exclusive_group()
     how.add_argument("--workers", type=int, metavar="N", help="processes side by side (default: see docs/cohorts.md)")
     how.add_argument("--scheduler", metavar="ADDRESS|FILE", help="hand the subjects to this Dask cluster")
+    listing = "print each subject's files and state as a line of JSON, and run nothing"
+    how.add_argument("--list-subjects", action="store_true", help=listing)
     how.add_argument("--list-jobs", action="store_true", help="print the command of each subject, and run nothing")
     options = parser.parse_intermixed_args(arguments)
     _check(parser, options)

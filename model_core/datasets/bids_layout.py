@@ -20,10 +20,12 @@ from model_core.datasets.bids_names import (
 )
 from model_core.datasets.layouts import Found, Subject, natural_order
 from model_core.errors import UserError
-from model_core.volumes.label_values import is_numbered_unknown, stated_values
+from model_core.program import PROGRAM_NAME
+from model_core.volumes.label_values import is_numbered_unknown, is_own_result, stated_values
 from model_core.volumes.volume import explain_unusable
 
 NOT_RAW = ("derivatives", "sourcedata")
+CORRECTED = "corrected"  # description of what a person went over: it comes before all others
 DESCRIPTIONS = ("aseg", "aparcaseg", "")  # of segmentations, the preferred first; others come after them
 NO_IMAGES = ("", "json", "tsv", "txt", "png", "html", "svg", "mat")  # suffixes of what lies beside scans
 NO_MAGNITUDE = ("phase", "real", "imag")  # values of the entity part
@@ -162,7 +164,7 @@ def _of(t1: Path, derived: Iterable[Path], alone: bool) -> list[Path]:
         spaces, description = spaces_of(own), theirs.get("desc", "")
         space = 1 + spaces.index(theirs["space"]) if "space" in theirs else 0
         preference = DESCRIPTIONS.index(description) if description in DESCRIPTIONS else len(DESCRIPTIONS)
-        ranked.append((space, preference, natural_order(path), path))
+        ranked.append((description != CORRECTED, space, preference, natural_order(path), path))
     return [path for *_, path in sorted(ranked)]
 
 
@@ -198,6 +200,8 @@ def _why_no_reference(path: Path) -> str:
         return str(error).rstrip(".")
     if is_numbered_unknown(path):
         return "a folder of that name numbers gray matter 1, white matter 2 and CSF 3, but no file says that it does"
+    if is_own_result(path):
+        return f"{PROGRAM_NAME} made it and no person corrected it; save a corrected one in derivatives/corrected"
     return ""
 
 

@@ -10,6 +10,7 @@ from model_core.volumes.suffixes import split_suffix
 SCAN_SUFFIXES = ("T1w", "T2w")
 # Entities that a derivative has besides those of the image that it was made from.
 DERIVED = ("space", "res", "den", "desc", "label", "atlas", "seg", "suffix")
+SLICER_SEGMENTATION = ".seg"  # before .nrrd, in the names that Slicer gives to segmentations
 NATIVE_SPACES = ("T1w", "orig")  # of files on a T1 that names no space of its own; preferred first
 DATA_TYPES = (
     *("func", "dwi", "fmap", "perf", "pet", "meg", "eeg", "ieeg", "beh", "micr", "nirs", "motion", "mrs", "figures"),
@@ -18,8 +19,11 @@ DATA_TYPES = (
 
 
 def entities_of(path: Path) -> dict[str, str]:
-    """Split ``sub-01_ses-2_T1w.nii.gz`` in ``{"sub": "01", "ses": "2", "suffix": "T1w"}``."""
-    *pairs, suffix = split_suffix(path.name)[0].split("_")
+    """Split ``sub-01_ses-2_T1w.nii.gz`` in ``{"sub": "01", "ses": "2", "suffix": "T1w"}``.
+
+    Slicer's ``sub-01_dseg.seg.nrrd`` is a ``dseg``.
+    """
+    *pairs, suffix = split_suffix(path.name)[0].removesuffix(SLICER_SEGMENTATION).split("_")
     return {**dict(pair.split("-", maxsplit=1) for pair in pairs if "-" in pair), "suffix": suffix}
 
 

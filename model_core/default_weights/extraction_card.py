@@ -16,7 +16,7 @@ LIMITS = (
     "It has seen no scan of a person: its heads are label maps of twelve adults, made small and thin-skulled, and "
     "painted. Newborns, lesions, shunts and hydrocephalus are not among them. It is not a medical device."
 )
-_EARLIER = ("network", "window", "batch", "iterations", "learning_rate", "training_hours", "seed")
+_OF_STAGE = ("window", "iterations", "training_hours", "seed")
 
 
 def make_card(trained: dict[str, Any]) -> dict[str, Any]:
@@ -31,8 +31,12 @@ def make_card(trained: dict[str, Any]) -> dict[str, Any]:
         "limits": LIMITS,
         "licence": "Apache-2.0",
         "training_data": trained["training_data"],
-        "stages": [{key: stage[key] for key in _EARLIER if key in stage} for stage in stages_of(trained)],
-        "training_hours": round(sum(stage.get("training_hours", 0.0) for stage in stages_of(trained)), 2),
+        "stages": [
+            {key: stage[key] for key in _OF_STAGE}
+            | {key: stage["settings"][key] for key in ("batch", "learning_rate", "schedule")}
+            for stage in stages_of(trained)
+        ],
+        "training_hours": round(sum(stage["training_hours"] for stage in stages_of(trained)), 2),
         "window": trained["window"],
         "seed": trained["seed"],
         "iterations": trained["iterations"],
@@ -77,7 +81,7 @@ def describe_extraction_card(card: dict[str, Any]) -> str:
                     f"{stage['window']}³",
                     stage["batch"],
                     f"{stage['iterations']:,}",
-                    f"{stage['learning_rate']:g}",
+                    f"{stage['learning_rate']:g}, {stage['schedule']}",
                     f"{stage['training_hours']:.2f}",
                 )
                 for stage in card["stages"]

@@ -11,10 +11,10 @@ from typing import Any
 
 from model_core.experiments.jobs import TRAINING_FOLDER, job_folder, read_state
 from model_core.experiments.plan import ExperimentPlan, TrainingJob
-from model_core.metric_table import SCORES
 from model_core.tissues import TISSUES
 from model_core.training.history import HISTORY_FILE, HistoryRow, read_history
 
+PRINTED = ("dice", "mhd_3d", "asd_mm")  # the scores that the papers print
 AVERAGE = "average"
 COLUMNS = (*(tissue.key for tissue in TISSUES), AVERAGE)
 HEADINGS = (*(tissue.key.upper() for tissue in TISSUES), "Average")
@@ -95,9 +95,9 @@ class Results:
 
 def _evaluation(entry: dict[str, Any]) -> Evaluation:
     scores = {}
-    for metric in SCORES:
-        values = {row["tissue"]: _number(row.get(metric.key)) for row in entry["tissues"]}
-        scores[metric.key] = values | {AVERAGE: sum(values.values()) / len(values)}
+    for key in PRINTED:
+        values = {row["tissue"]: _number(row[key]) for row in entry["tissues"]}
+        scores[key] = values | {AVERAGE: sum(values.values()) / len(values)}
     return Evaluation(entry["subject"], entry["step"], entry["windows"], entry["seconds"], scores)
 
 

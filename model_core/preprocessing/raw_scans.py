@@ -19,11 +19,12 @@ import SimpleITK as sitk
 from scipy import ndimage
 
 from model_core.errors import UserError
+from model_core.findings import Finding
 from model_core.preprocessing.alignment import align_rigidly
 from model_core.preprocessing.bias_field import correct_bias
 from model_core.preprocessing.brain_extraction import BuiltIn, Tool, choose_extractor
 from model_core.preprocessing.step_pictures import draw_step
-from model_core.segmentation_options import ALIGNMENT, BIAS, BUILT_IN, EXTRACTION, ORIENTATION, RAW_STEPS
+from model_core.segmentation_options import ALIGNMENT, AUTO, BIAS, EXTRACTION, ORIENTATION, RAW_STEPS
 from model_core.volumes import Volume, have_same_grid, resample, to_canonical, write_volume
 from model_core.volumes.writing import itk_image
 
@@ -50,7 +51,7 @@ class RawOptions:
     """
 
     skip: frozenset[str] = frozenset()
-    brain_extraction: str = BUILT_IN
+    brain_extraction: str = AUTO
     gpu: bool = False
     keep_intermediates: Path | None = None
     pictures: bool = False
@@ -113,6 +114,19 @@ class RawScans:
     mask: Volume | None
     steps: tuple[RawStep, ...]
     to_given: np.ndarray
+
+    @property
+    def findings(self) -> list[Finding]:
+        """What a person should look at in how the chain went."""
+        if not any(step.tool == BuiltIn.title for step in self.steps):
+            return []
+        return [
+            Finding(
+                "built-in-extraction",
+                "The brain was found by the built-in network, whose outline is coarse; look at it, and where it is "
+                "wrong install SynthStrip or give a brain mask (--mask).",
+            )
+        ]
 
     def from_given(self, volume: Volume) -> Volume:
         """Move a volume that lies over the T1 that was given to where the chain has T1."""

@@ -125,7 +125,8 @@ def prepare_scans(
     if on_stage:
         on_stage("checking")
     read = [finding for volume in (t1, t2, mask) if volume for finding in volume.findings]
-    return PreparedScans(base, pair, raw, [*told, *read, *check_scans(seen_t1, seen_t2, pair)])
+    chain = raw.findings if raw else []
+    return PreparedScans(base, pair, raw, [*told, *read, *chain, *check_scans(seen_t1, seen_t2, pair)])
 
 
 def finish(

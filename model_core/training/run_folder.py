@@ -83,6 +83,8 @@ def complete_card(
         A new card; ``save_weights`` adds network, parameters, normalisation, versions and date.
     """
     averaged = f", running average of decay {settings.ema_decay}" if settings.ema_decay else ""
+    if settings.keep_initial:
+        averaged += f", and the initial ones with a share of {settings.keep_initial}"
     best = "those of the highest mean validation Dice, whose score is therefore optimistic"
     validated = [row for row in history.rows if row.dice]
     validation = {

@@ -57,6 +57,8 @@ class TrainingSettings:
         output_dropout: part of the features dropped before the output convolution, 0 to below 1.
         ema_decay: decay of the running average of the weights, which then is what is validated
             and saved; 0 switches it off.
+        keep_initial: share of given initial weights in those that are validated and saved, 0 to below 1; see
+            ``fine_tuning``.
         seed: of the initial weights, the dropout and (by the caller) the windows.
         validate_every: iterations between whole-volume validations.
         validation_step: overlap step of the validation's windows, 1 to ``window``.
@@ -86,6 +88,7 @@ class TrainingSettings:
     attention_dropout: float = 0.5  # the first paper; its public code never fires this one
     output_dropout: float = 0.5  # the first paper
     ema_decay: float = 0.0  # neither paper averages; 0.999 is usual where it is done
+    keep_initial: float = 0.0  # the papers begin with random weights
     seed: int = 0
     validate_every: int = 5000  # thirty points on the curve of a full run
     validation_step: int = 16  # a fifth of the windows of step 8; the first paper finds both accurate
@@ -109,7 +112,7 @@ class TrainingSettings:
         self._require("learning_rate", 0 < self.learning_rate < math.inf, "a number above 0")
         for name in ("weight_decay", "rate_decay", "gradient_clip"):
             self._require(name, 0 <= getattr(self, name) < math.inf, "0 or more")
-        for name in ("attention_dropout", "output_dropout", "ema_decay"):
+        for name in ("attention_dropout", "output_dropout", "ema_decay", "keep_initial"):
             self._require(name, 0 <= getattr(self, name) < 1, "0 or more and below 1")
         self._require("seed", 0 <= self.seed < 2**63, "0 or more")
         self._require("warmup", 0 <= self.warmup < self.iterations, f"0 to below {self.iterations} (the iterations)")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,6 +16,7 @@ from model_core.networks import SegmentationNetwork, build_network, set_dropout,
 from model_core.networks.input_form import form_of
 from model_core.system.devices import choose_device
 from model_core.training.distributed import device_of_process, started_together
+from model_core.training.fine_tuning import weighted_mean
 from model_core.training.settings import TrainingSettings
 from model_core.weights import load_weights
 
@@ -28,6 +29,8 @@ class TrainingState:
         network: the network in training.
         optimizer: its Adam.
         averaged: running average of the weights, ``None`` when switched off.
+        initial: tensors of the initial weights, by name, where a share of them is kept.
+        keep_initial: that share, 0 to below 1.
         scaler: loss scaler of mixed precision; does nothing when disabled.
         loss_sum: sum of the losses since the last row of the history, a scalar on the device.
         iteration: iterations done.
@@ -45,11 +48,14 @@ class TrainingState:
     losses: int = 0
     row_seconds: float = 0.0
     seconds: float = 0.0
+    initial: dict[str, Tensor] = field(default_factory=dict)
+    keep_initial: float = 0.0
 
     @property
     def best_network(self) -> SegmentationNetwork:
-        """The network to validate and to save: the averaged one where there is one."""
-        return self.network if self.averaged is None else cast("SegmentationNetwork", self.averaged.module)
+        """The network to validate and to save: the averaged one where there is one, with its share of the initial."""
+        trained = self.network if self.averaged is None else cast("SegmentationNetwork", self.averaged.module)
+        return weighted_mean(self.initial, trained, self.keep_initial) if self.keep_initial else trained
 
     def mean_loss(self) -> float:
         """Mean loss since the last row of the history, NaN without one."""
@@ -91,8 +97,14 @@ def begin_training(
                 f"{initial_weights} holds weights of {earlier.name}; expected {settings.network}; give --network "
                 f"{earlier.name} or other --initial-weights."
             )
-        network.load_state_dict(earlier.state_dict())
+        network = earlier  # of an ensemble all members go on together
         card["continued_from"] = earlier_card
+    elif settings.keep_initial:
+        raise UserError(
+            f"--keep-initial is {settings.keep_initial} and there are no initial weights; expected both or neither; "
+            "give --initial-weights or leave --keep-initial out."
+        )
+    initial = {name: tensor.clone() for name, tensor in network.state_dict().items()} if settings.keep_initial else {}
     set_dropout(network, attention=settings.attention_dropout, output=settings.output_dropout)
     network.to(device, memory_format=form_of(network).memory_format).train()  # ty: ignore[no-matching-overload] (torch's stubs lack it)
     torch.backends.cudnn.benchmark = True  # every batch has the same shape
@@ -108,7 +120,9 @@ def begin_training(
         # Batch norm's running statistics are averages already: AveragedModel copies them.
         averaged = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(settings.ema_decay)).eval()
     scaler = torch.amp.GradScaler(device.type, enabled=reduced is torch.float16)
-    return TrainingState(network, optimizer, averaged, scaler, torch.zeros((), device=device)), card
+    state = TrainingState(network, optimizer, averaged, scaler, torch.zeros((), device=device))
+    state.initial, state.keep_initial = initial, settings.keep_initial
+    return state, card
 
 
 def reduced_precision(settings: TrainingSettings, device: torch.device) -> torch.dtype | None:

@@ -15,6 +15,7 @@ import numpy as np
 
 from model_core.errors import UserError
 from model_core.findings import Finding
+from model_core.program import PROGRAM_NAME
 from model_core.system.text_files import read_json, read_rows
 from model_core.tissues import BACKGROUND, CSF, GRAY_MATTER, TISSUES, WHITE_MATTER, Tissue, labels_from_values
 from model_core.volumes.suffixes import split_suffix
@@ -264,6 +265,17 @@ def made_by(folder: Path) -> list[str]:
         return [str(entry["Name"]) for entry in entries if isinstance(entry, dict) and "Name" in entry]
     except (AttributeError, TypeError):
         return []
+
+
+def is_own_result(path: Path) -> bool:
+    """Whether this program made a label map and no person corrected it, as its folder and its sidecar have it.
+
+    A sidecar with ``"Manual": true`` speaks for a person, a folder whose description names another program, or none,
+    does too.
+    """
+    programs = next(filter(None, map(made_by, _folders_above(path))), [])
+    sidecar = read_json(path.with_name(f"{split_suffix(path.name)[0]}.json"))
+    return PROGRAM_NAME in programs and sidecar.get("Manual") is not True
 
 
 def is_numbered_unknown(path: Path) -> bool:
