@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from model_core.cohorts.files import ResultFiles
-from model_core.cohorts.rows import Row, collect_rows
+from model_core.cohorts.rows import CohortRow, collect_rows
 from model_core.cohorts.subjects import NAME, Cohort
 from model_core.system.text_files import printable
 
@@ -21,7 +21,7 @@ def describe_subjects(output: Path, cohort: Cohort) -> list[str]:
     return [_line(output, row) for row in collect_rows(output, cohort, {})]
 
 
-def _line(output: Path, row: Row) -> str:
+def _line(output: Path, row: CohortRow) -> str:
     match = NAME.fullmatch(row.name)
     entry = {
         "name": row.name,
