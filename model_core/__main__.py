@@ -8,7 +8,17 @@ from pathlib import Path
 
 from model_core.system.command_line import DONE, WRONG_USAGE
 
-COMMANDS = ("segment", "evaluate", "train", "synthesize", "reproduce", "cohort", "make_weights", "worker")
+COMMANDS = (
+    "segment",
+    "evaluate",
+    "train",
+    "synthesize",
+    "reproduce",
+    "cohort",
+    "make_weights",
+    "make_extraction_weights",
+    "worker",
+)
 
 
 def main() -> int:
