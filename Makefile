@@ -40,9 +40,9 @@ demo-raw: $(VENV)/.run
 	  --reference $(RAW_SAMPLE)/labels.nii.gz --scores "$(OUTPUT)/raw/scores.json"
 
 # With a display the window stays open until it is closed.
-panel: $(VENV)/.bench
+panel: $(VENV)/.stand-in
 	@mkdir -p "$(OUTPUT)"
-	STEP="$(STEP)" $(BIN)/python -m Testing.slicer_bench.run_panel --module InfantBrainSeg --script Testing/module/panel_picture.py \
+	STEP="$(STEP)" $(BIN)/python -m Testing.slicer_stand_in.run_panel --module InfantBrainSeg --script Testing/module/panel_picture.py \
 	  --picture "$(OUTPUT)/panel.png" --size 1920x1080 $(if $(DISPLAY),--window)
 
 # Three fast U-Nets, three hours each on two cores; the published networks want a GPU.
@@ -54,10 +54,10 @@ extraction-weights: $(VENV)/.train
 
 # Sooner and coarser: make bench BENCH_OPTIONS=--quick
 bench: $(PEERS)/.installed
-	$(PEERS)/bin/python -m Testing.bench.run $(BENCH_OPTIONS)
+	$(PEERS)/bin/python -m Testing.benchmarks.run $(BENCH_OPTIONS)
 
 # Two files of tests at a time, each on one core.
-test: $(VENV)/.test $(VENV)/.bench $(VENV)/.browser
+test: $(VENV)/.test $(VENV)/.stand-in $(VENV)/.browser
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 $(PYTEST_OPTIONS)
 
 lint: $(VENV)/.test
@@ -99,11 +99,11 @@ $(VENV)/.browser: $(VENV)/.test
 	@touch $@
 
 # Slicer's scene and views, and Qt. What Debian lacks for them is installed when this runs as root, else asked for.
-$(VENV)/.bench: $(VENV)/.run Testing/slicer_bench/debian-packages.txt
-	@sh Testing/slicer_bench/install_debian_packages.sh
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
+$(VENV)/.stand-in: $(VENV)/.run Testing/slicer_stand_in/debian-packages.txt
+	@sh Testing/slicer_stand_in/install_debian_packages.sh
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[slicer-stand-in]'
 	@touch $@
 
 $(PEERS)/.installed: $(PEERS)/bin/python pyproject.toml constraints.txt
-	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench-peers]'
+	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[benchmarks]'
 	@touch $@

@@ -1,4 +1,4 @@
-"""Finds and runs the self tests in Testing/, which need a Slicer (or the bench) around them."""
+"""Finds and runs the self tests in Testing/, which need a Slicer (or its stand-in) around them."""
 
 from __future__ import annotations
 

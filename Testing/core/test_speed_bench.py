@@ -17,7 +17,7 @@ from torch import nn
 from model_core.inference import Segmenter
 from model_core.metrics import dice
 from model_core.networks import build_network
-from Testing.bench import (
+from Testing.benchmarks import (
     gpu_rows,
     inference_rows,
     machine,
@@ -28,11 +28,17 @@ from Testing.bench import (
     training_rows,
     whole_brain_rows,
 )
-from Testing.bench.peers import ATTENTIONS, columns_along, monai_probabilities, plain_nearest_distances, with_attention
-from Testing.bench.picture import draw_rows
-from Testing.bench.repeats import interleaved_seconds
-from Testing.bench.rows import Row, Target, format_table, number, ratio_row
-from Testing.bench.sample import Scans
+from Testing.benchmarks.peers import (
+    ATTENTIONS,
+    columns_along,
+    monai_probabilities,
+    plain_nearest_distances,
+    with_attention,
+)
+from Testing.benchmarks.picture import draw_rows
+from Testing.benchmarks.repeats import interleaved_seconds
+from Testing.benchmarks.rows import Row, Target, format_table, number, ratio_row
+from Testing.benchmarks.sample import Scans
 
 ROOT = Path(__file__).parents[2]
 ATTENTION_FLOP = 4 * (512 * 512 * 128 + 4096 * 512 * 64 + 32768 * 4096 * 32)  # two products; bottom and up-samplings
@@ -236,7 +242,7 @@ def test_the_scored_label_maps_are_alike_but_not_equal():
 
 def test_peak_memory_is_that_of_the_process_itself():
     code = (
-        "import numpy as np; from Testing.bench.machine import memory_mb, peak_memory_mb; before = memory_mb(); "
+        "import numpy as np; from Testing.benchmarks.machine import memory_mb, peak_memory_mb; before = memory_mb(); "
         "np.ones(40_000_000); print(peak_memory_mb() - before)"
     )
     ballast = np.ones(200_000_000)  # 1.6 GB of this process, which must not count

@@ -1,4 +1,4 @@
-"""pytest fixtures and helpers for tests of the panel on the bench."""
+"""pytest fixtures and helpers for tests of the panel on the stand-in."""
 
 import json
 import shlex
@@ -16,8 +16,8 @@ SIDE = 32  # voxels of the scans that go to a pretend worker
 class Opened:
     """The open panel: `widget`, `panel`, `ui`, `logic`, and what a user does with it."""
 
-    def __init__(self, bench, widget):
-        self.bench, self.widget = bench, widget
+    def __init__(self, stand_in, widget):
+        self.stand_in, self.widget = stand_in, widget
         self.panel, self.ui, self.logic = widget.panel, widget.ui, widget.logic
 
     @property
@@ -25,7 +25,7 @@ class Opened:
         return self.logic.worker
 
     def wait(self, until, seconds=60):
-        assert self.bench.pump(until, seconds=seconds), "it took too long"
+        assert self.stand_in.pump(until, seconds=seconds), "it took too long"
 
     def wait_until_ready(self):
         self.wait(lambda: self.worker.info is not None or self.worker.problem)
@@ -56,20 +56,20 @@ class Opened:
 
 
 @pytest.fixture
-def open_panel(bench, tmp_path):
+def open_panel(stand_in, tmp_path):
     """Call it with a command line for the worker (or None for the real one in Slicer's Python) to open the panel."""
 
     def open_with(command=None):
-        bench.load_module(MODULE_FILE)
+        stand_in.load_module(MODULE_FILE)
         from InfantBrainSegLib.worker_command import WorkerCommand, WorkerKind
 
         if command is not None:
             WorkerCommand(WorkerKind.COMMAND, command).save()
-        return Opened(bench, bench.open_module("InfantBrainSeg"))
+        return Opened(stand_in, stand_in.open_module("InfantBrainSeg"))
 
     yield open_with
-    if bench.app.moduleManager().module("InfantBrainSeg") is not None:
-        bench.unload_module("InfantBrainSeg")
+    if stand_in.app.moduleManager().module("InfantBrainSeg") is not None:
+        stand_in.unload_module("InfantBrainSeg")
 
 
 @pytest.fixture
@@ -85,7 +85,7 @@ def pretend(tmp_path):
 
 
 @pytest.fixture
-def label_file(bench, tmp_path):
+def label_file(stand_in, tmp_path):
     """A label map file of a SIDE³ grid with all tissues: what a pretend worker gives as its result."""
     import slicer
 
@@ -95,5 +95,5 @@ def label_file(bench, tmp_path):
     node = slicer.util.addVolumeFromArray(array, nodeClassName="vtkMRMLLabelMapVolumeNode")
     path = tmp_path / "labels.nii"
     assert slicer.util.saveNode(node, str(path))
-    bench.close_scene()
+    stand_in.close_scene()
     return path

@@ -1,4 +1,4 @@
-"""Segments the sample subject in the panel; run by `make panel` through Testing.slicer_bench.run_panel.
+"""Segments the sample subject in the panel; run by `make panel` through Testing.slicer_stand_in.run_panel.
 
 Environment: STEP, the overlap step (what the weights are best at unless given).
 """
@@ -7,7 +7,7 @@ import os
 
 from InfantBrainSegLib.sample_data import load_sample
 
-bench, panel = globals()["bench"], globals()["panel"]  # set by run_panel
+stand_in, panel = globals()["stand_in"], globals()["panel"]  # set by run_panel
 LIMIT_SECONDS = 3600
 
 
@@ -18,9 +18,9 @@ def segment_sample(step: int) -> None:
     parameters.reference, parameters.overlapStep = reference, step
     panel.ui.segmentButton.click()
     job = panel.panel.job
-    bench.pump(lambda: job.isFinished, seconds=LIMIT_SECONDS)
+    stand_in.pump(lambda: job.isFinished, seconds=LIMIT_SECONDS)
     job.result()  # raises with the reason if there is none
-    bench.pump(lambda: panel.panel.scoringJob.isFinished, seconds=LIMIT_SECONDS)
+    stand_in.pump(lambda: panel.panel.scoringJob.isFinished, seconds=LIMIT_SECONDS)
     panel.ui.show3DButton.click()
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-pytest.importorskip("PySide6", reason="the bench's packages are missing: pip install -e .[bench]")
+pytest.importorskip("PySide6", reason="the stand-in's packages are missing: pip install -e .[slicer-stand-in]")
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 ICON = Path("InfantBrainSeg/Resources/Icons/InfantBrainSeg.svg")

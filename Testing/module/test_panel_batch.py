@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-pytest.importorskip("slicer_core", reason="the bench's packages are missing: pip install -e .[bench]")
+pytest.importorskip("slicer_core", reason="the stand-in's packages are missing: pip install -e .[slicer-stand-in]")
 
 from model_core.ratings import Rating, read_ratings
 
-pytest_plugins = ["Testing.slicer_bench.fixtures", "panel_fixtures"]
+pytest_plugins = ["Testing.slicer_stand_in.fixtures", "panel_fixtures"]
 
 NAME, STATE, RATING = 0, 1, 2  # columns
 SAMPLE = Path(__file__).resolve().parents[2] / "Resources" / "SampleSubject"
@@ -78,7 +78,7 @@ def pretend_result(data, name):
 
 def test_subjects_and_their_states_are_shown_without_blocking_and_nothing_is_written(opened, data):
     assert not opened.ui.batchRunButton.enabled
-    opened.bench.meter.reset()
+    opened.stand_in.meter.reset()
     list_subjects(opened, data)
     assert column(opened, NAME) == ["sub-01", "sub-02", "sub-03"]
     assert column(opened, STATE) == ["not segmented yet", "not segmented yet", "a scan is missing"]
@@ -86,7 +86,7 @@ def test_subjects_and_their_states_are_shown_without_blocking_and_nothing_is_wri
     assert opened.ui.batchLabel.text == "3 subjects."
     assert opened.ui.batchResultsPathLineEdit.currentPath == str(data / "derivatives" / "infantbrainseg")
     assert not (data / "derivatives").exists()
-    assert opened.bench.meter.longest_seconds < 0.5
+    assert opened.stand_in.meter.longest_seconds < 0.5
 
 
 def test_a_folder_without_a_data_set_is_refused_in_a_sentence(opened, tmp_path):
@@ -151,12 +151,12 @@ def test_a_batch_can_be_stopped_and_ends_with_all_that_it_started(opened, data):
     assert list((data / "derivatives" / "infantbrainseg" / ".cohort").glob("stop-*")) == []
 
 
-def test_closing_the_panel_ends_the_batch(opened, data, bench):
+def test_closing_the_panel_ends_the_batch(opened, data, stand_in):
     list_subjects(opened, data)
     opened.ui.batchRunButton.click()
     opened.wait(lambda: (data / "derivatives").exists())
     pid = opened.panel.batch._process._process.processId()
-    bench.unload_module("InfantBrainSeg")
+    stand_in.unload_module("InfantBrainSeg")
     assert not opened.is_alive(pid)
 
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from pretend_worker import DONE
 
-pytest.importorskip("slicer_core", reason="the bench's packages are missing: pip install -e .[bench]")
+pytest.importorskip("slicer_core", reason="the stand-in's packages are missing: pip install -e .[slicer-stand-in]")
 
-pytest_plugins = ["Testing.slicer_bench.fixtures", "panel_fixtures"]
+pytest_plugins = ["Testing.slicer_stand_in.fixtures", "panel_fixtures"]
 
 TOLD = {
     "expected_dice": {
@@ -21,7 +21,7 @@ VOLUME, EXPECTED, DICE = 1, 2, 3  # columns
 
 
 @pytest.fixture
-def uncertainty_file(bench, tmp_path):
+def uncertainty_file(stand_in, tmp_path):
     """A map that is 0 but for one voxel of 0.5 and one of 0.05."""
     import slicer
 
@@ -29,7 +29,7 @@ def uncertainty_file(bench, tmp_path):
     array[10, 11, 12], array[20, 21, 22] = 0.5, 0.05
     path = tmp_path / "uncertainty.nii"
     assert slicer.util.saveNode(slicer.util.addVolumeFromArray(array), str(path))
-    bench.close_scene()
+    stand_in.close_scene()
     return path
 
 
@@ -173,9 +173,9 @@ def test_another_segmentation_is_not_shown_with_the_values_of_the_last_result(ru
     assert slicer.util.getFirstNodeByClassByName("vtkMRMLScalarVolumeNode", "Uncertainty of the result") is None
 
 
-def test_the_scene_can_be_closed_while_the_uncertainty_is_shown(run, bench):
+def test_the_scene_can_be_closed_while_the_uncertainty_is_shown(run, stand_in):
     opened = run(TOLD)
     opened.ui.uncertaintyCheckBox.click()
-    bench.close_scene()
+    stand_in.close_scene()
     assert texts(opened, EXPECTED) == ["–"] * 3
     assert not opened.ui.uncertaintyCheckBox.checked

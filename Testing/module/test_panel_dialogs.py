@@ -5,35 +5,37 @@ import sys
 import pytest
 from pretend_worker import progress, result_of
 
-pytest.importorskip("slicer_core", reason="the bench's packages are missing: pip install -e .[bench]")
+pytest.importorskip("slicer_core", reason="the stand-in's packages are missing: pip install -e .[slicer-stand-in]")
 
-pytest_plugins = ["Testing.slicer_bench.fixtures", "panel_fixtures"]
+pytest_plugins = ["Testing.slicer_stand_in.fixtures", "panel_fixtures"]
 
 
-def test_segments_of_the_users_are_replaced_only_after_asking(bench, open_panel, pretend, label_file, slicer):
+def test_segments_of_the_users_are_replaced_only_after_asking(stand_in, open_panel, pretend, label_file, slicer):
     opened = open_panel(pretend(segment=result_of(label_file)))
     opened.wait_until_ready()
     opened.add_pair()
-    bench.set_testing(False)
+    stand_in.set_testing(False)
     result = opened.run().segmentationNode
     assert opened.run().segmentationNode is result  # untouched: nothing is asked
-    assert bench.dialogs.messages == []
+    assert stand_in.dialogs.messages == []
     result.GetSegmentation().AddEmptySegment("mine", "mine")
-    bench.dialogs.answer(False, True)
+    stand_in.dialogs.answer(False, True)
     last = opened.panel.job
     opened.ui.segmentButton.click()
     assert opened.panel.job is last
     assert result.GetSegmentation().GetSegment("mine") is not None
     assert opened.run().segmentationNode is result
     assert result.GetSegmentation().GetSegment("mine") is None
-    assert len(bench.dialogs.texts("confirmOkCancel")) == 2
-    assert result.GetName() in bench.dialogs.texts()[0]
+    assert len(stand_in.dialogs.texts("confirmOkCancel")) == 2
+    assert result.GetName() in stand_in.dialogs.texts()[0]
 
 
-def test_segment_shows_a_progress_dialog_and_takes_it_away(bench, open_panel, pretend, label_file, monkeypatch, slicer):
+def test_segment_shows_a_progress_dialog_and_takes_it_away(
+    stand_in, open_panel, pretend, label_file, monkeypatch, slicer
+):
     opened = open_panel(pretend(segment=[progress(), {"sleep": 0.2}, *result_of(label_file)]))
     opened.wait_until_ready()
-    bench.set_testing(False)
+    stand_in.set_testing(False)
     dialogs, made = [], slicer.util.createProgressDialog
     monkeypatch.setattr(
         slicer.util, "createProgressDialog", lambda **options: dialogs.append(made(**options)) or dialogs[0]
@@ -49,11 +51,11 @@ def test_segment_shows_a_progress_dialog_and_takes_it_away(bench, open_panel, pr
     assert not dialogs[0].isVisible()
 
 
-def test_cancel_in_the_progress_dialog_cancels(bench, open_panel, pretend, monkeypatch, slicer):
+def test_cancel_in_the_progress_dialog_cancels(stand_in, open_panel, pretend, monkeypatch, slicer):
     stopped = [{"send": {"event": "stopped"}}]
     opened = open_panel(pretend(segment=[progress()], stop=stopped))
     opened.wait_until_ready()
-    bench.set_testing(False)
+    stand_in.set_testing(False)
     dialogs, made = [], slicer.util.createProgressDialog
     monkeypatch.setattr(
         slicer.util, "createProgressDialog", lambda **options: dialogs.append(made(**options)) or dialogs[0]

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from pretend_worker import result_of
 
-pytest.importorskip("slicer_core", reason="the bench's packages are missing: pip install -e .[bench]")
+pytest.importorskip("slicer_core", reason="the stand-in's packages are missing: pip install -e .[slicer-stand-in]")
 
-pytest_plugins = ["Testing.slicer_bench.fixtures", "panel_fixtures"]
+pytest_plugins = ["Testing.slicer_stand_in.fixtures", "panel_fixtures"]
 
 
 class Exportable:
@@ -67,7 +67,7 @@ def opened(open_panel, pretend, label_file):
 def run_on_a_dicom_scan(opened):
     """Make a run, and let its scan be one of the DICOM database and its result be in the subject hierarchy.
 
-    In Slicer its plugins put each node there, which the bench does not have.
+    In Slicer its plugins put each node there, which the stand-in does not have.
     """
     import slicer
 
@@ -101,11 +101,11 @@ def test_a_scan_that_is_not_from_the_dicom_database_gives_no_dicom_seg(opened, e
 
 
 def test_dicom_seg_is_written_by_slicers_exporter_and_says_how_the_segments_were_made(
-    opened, exporter, bench, slicer, tmp_path
+    opened, exporter, stand_in, slicer, tmp_path
 ):
     run_on_a_dicom_scan(opened)
     assert entries(opened)[1] == (True, "DICOM SEG…")
-    bench.dialogs.answer(str(tmp_path))
+    stand_in.dialogs.answer(str(tmp_path))
     opened.panel.export.dicom.trigger()
     assert exporter.exported == [(str(tmp_path), [("AUTOMATIC", "InfantBrainSeg")] * 3)]
     assert opened.ui.statusLabel.text == f"Written to {tmp_path}."
@@ -114,15 +114,15 @@ def test_dicom_seg_is_written_by_slicers_exporter_and_says_how_the_segments_were
     slicer.util.updateSegmentBinaryLabelmapFromArray(
         np.ones((32, 32, 32), np.uint8), node, first, opened.panel.parameters.t1
     )
-    bench.dialogs.answer(str(tmp_path))
+    stand_in.dialogs.answer(str(tmp_path))
     opened.panel.export.dicom.trigger()
     assert exporter.exported[1][1] == [("SEMIAUTOMATIC", "InfantBrainSeg")] * 3
 
 
-def test_what_slicers_exporter_complains_of_is_told(opened, exporter, bench, monkeypatch, tmp_path):
+def test_what_slicers_exporter_complains_of_is_told(opened, exporter, stand_in, monkeypatch, tmp_path):
     run_on_a_dicom_scan(opened)
     monkeypatch.setattr(exporter, "answer", "Referenced volume files were not found.")
-    bench.dialogs.answer(str(tmp_path))
+    stand_in.dialogs.answer(str(tmp_path))
     opened.panel.export.dicom.trigger()
     told = opened.ui.statusLabel.text
     assert "could not be written as DICOM SEG (Referenced volume files were not found)" in told
@@ -130,12 +130,12 @@ def test_what_slicers_exporter_complains_of_is_told(opened, exporter, bench, mon
 
 
 @pytest.mark.parametrize("answer", ["result.nii.gz", "result.nii", "result"])
-def test_nifti_has_the_labels_on_the_scans_grid(opened, bench, label_file, tmp_path, answer):
+def test_nifti_has_the_labels_on_the_scans_grid(opened, stand_in, label_file, tmp_path, answer):
     import SimpleITK as sitk
 
     opened.run()
     assert entries(opened)[0] == (True, "NIfTI…")
-    bench.dialogs.answer(str(tmp_path / answer))
+    stand_in.dialogs.answer(str(tmp_path / answer))
     opened.panel.export.nifti.trigger()
     path = tmp_path / (answer if "." in answer else f"{answer}.nii.gz")
     assert opened.ui.statusLabel.text == f"Written to {path}."
@@ -145,10 +145,10 @@ def test_nifti_has_the_labels_on_the_scans_grid(opened, bench, label_file, tmp_p
     assert np.allclose(written.GetDirection(), expected.GetDirection())
 
 
-def test_a_cancelled_dialog_writes_nothing(opened, bench):
+def test_a_cancelled_dialog_writes_nothing(opened, stand_in):
     opened.run()
     before = opened.ui.statusLabel.text
     opened.panel.export.refresh()
-    bench.dialogs.answer("")
+    stand_in.dialogs.answer("")
     opened.panel.export.nifti.trigger()
     assert opened.ui.statusLabel.text == before

@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-pytest.importorskip("slicer_core", reason="the bench's packages are missing: pip install -e .[bench]")
+pytest.importorskip("slicer_core", reason="the stand-in's packages are missing: pip install -e .[slicer-stand-in]")
 
-from Testing.slicer_bench import ui_check
+from Testing.slicer_stand_in import ui_check
 
-pytest_plugins = ["Testing.slicer_bench.fixtures", "panel_fixtures"]
+pytest_plugins = ["Testing.slicer_stand_in.fixtures", "panel_fixtures"]
 
 MODULE = Path(__file__).resolve().parents[2] / "InfantBrainSeg"
 UI = MODULE / "Resources" / "UI" / "InfantBrainSeg.ui"
@@ -70,7 +70,7 @@ def test_nothing_that_slicer_lacks_is_imported_into_its_process():
 
 
 @pytest.fixture
-def sample_data(bench, open_panel, slicer):
+def sample_data(stand_in, open_panel, slicer):
     """SampleData with the sample subject registered as at the start of Slicer."""
     slicer.modules.sampleDataSources = {}
     open_panel("/nowhere/python")
@@ -79,7 +79,7 @@ def sample_data(bench, open_panel, slicer):
     return SampleData
 
 
-def test_the_sample_subject_is_on_the_sample_data_page(bench, sample_data):
+def test_the_sample_subject_is_on_the_sample_data_page(stand_in, sample_data):
     (source,) = sample_data.SampleDataLogic.sampleDataSourcesByCategory("Infant brain")
     assert Path(source.thumbnailFileName).is_file()
     assert all(uri.startswith("file:///") for uri in source.uris)
@@ -88,7 +88,7 @@ def test_the_sample_subject_is_on_the_sample_data_page(bench, sample_data):
     assert nodes[2].IsA("vtkMRMLLabelMapVolumeNode")
 
 
-def test_the_console_downloads_the_sample_subject_without_a_network(bench, slicer, sample_data):
+def test_the_console_downloads_the_sample_subject_without_a_network(stand_in, slicer, sample_data):
     nodes = sample_data.downloadSamples("InfantBrain")
     assert [node.GetName() for node in nodes] == ["Infant T1", "Infant T2", "Infant reference"]
     assert [node.GetClassName() for node in nodes] == [*["vtkMRMLScalarVolumeNode"] * 2, "vtkMRMLSegmentationNode"]
@@ -97,11 +97,11 @@ def test_the_console_downloads_the_sample_subject_without_a_network(bench, slice
         segment = nodes[2].GetSegmentation().GetSegmentIdBySegmentName(name)
         inside = slicer.util.arrayFromSegmentBinaryLabelmap(nodes[2], segment, labels) > 0
         assert np.array_equal(inside, slicer.util.arrayFromVolume(labels) == number)
-    bench.close_scene()
+    stand_in.close_scene()
     assert sample_data.downloadSample("InfantBrain").GetName() == "Infant T1"
 
 
-def test_files_of_an_earlier_version_in_the_cache_are_not_taken(bench, slicer, sample_data):
+def test_files_of_an_earlier_version_in_the_cache_are_not_taken(stand_in, slicer, sample_data):
     old = Path(slicer.mrmlScene.GetCacheManager().GetRemoteCacheDirectory()) / "InfantBrain-T1.nii.gz"
     old.write_bytes(b"an earlier T1")
     assert sample_data.downloadSample("InfantBrain").GetImageData().GetDimensions() == (136, 164, 129)

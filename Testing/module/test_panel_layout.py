@@ -3,9 +3,9 @@
 import pytest
 from pretend_worker import progress, result_of
 
-pytest.importorskip("slicer_core", reason="the bench's packages are missing: pip install -e .[bench]")
+pytest.importorskip("slicer_core", reason="the stand-in's packages are missing: pip install -e .[slicer-stand-in]")
 
-pytest_plugins = ["Testing.slicer_bench.fixtures", "panel_fixtures"]
+pytest_plugins = ["Testing.slicer_stand_in.fixtures", "panel_fixtures"]
 
 WHOLE_SCREEN, SMALL_SCREEN = (1920, 1080), (1366, 768)
 SHOWN_IN_SLICER = 765  # pixels of the module panel on the whole screen with Data Probe unfolded
@@ -22,10 +22,10 @@ AFTER_IT = ("stepRow2RadioButton", "segmentButton", "outputSelector", "show3DBut
 
 
 @pytest.fixture
-def opened(bench, open_panel, pretend, label_file):
+def opened(stand_in, open_panel, pretend, label_file):
     opened = open_panel(pretend(segment=[progress(), {"sleep": 0.5}, *result_of(label_file)]))
     opened.wait_until_ready()
-    bench.show_window(size=WHOLE_SCREEN)
+    stand_in.show_window(size=WHOLE_SCREEN)
     return opened
 
 
@@ -34,7 +34,7 @@ def section(opened, name):
 
 
 def settle(opened):
-    opened.bench.pump(seconds=0.1)
+    opened.stand_in.pump(seconds=0.1)
 
 
 def height(opened):
@@ -48,14 +48,14 @@ def is_seen(opened, name):
     """Whether a widget lies within the part of the module panel that is shown, scrolled to its top."""
     import qt
 
-    scroll = opened.bench.window._state.panel.scroll
+    scroll = opened.stand_in.window._state.panel.scroll
     widget = getattr(opened.ui, name)
     top = widget.mapTo(scroll.widget(), qt.QPoint(0, 0)).y()
     return widget.visible and top + widget.height <= scroll.viewport().height()
 
 
 def test_the_bench_shows_as_much_of_a_panel_as_slicer(opened):
-    assert abs(opened.bench.window._state.panel.scroll.viewport().height() - SHOWN_IN_SLICER) <= 2
+    assert abs(opened.stand_in.window._state.panel.scroll.viewport().height() - SHOWN_IN_SLICER) <= 2
 
 
 def test_the_widgets_are_as_high_as_in_slicer(opened):
@@ -112,8 +112,8 @@ def test_what_the_user_folds_stays_folded_until_the_next_run_ends(opened):
     section(opened, "inputs").collapsed = False
     section(opened, "results").collapsed = True
     opened.panel.refresh()
-    opened.bench.leave_module()
-    opened.bench.open_module("InfantBrainSeg")
+    opened.stand_in.leave_module()
+    opened.stand_in.open_module("InfantBrainSeg")
     assert not section(opened, "inputs").collapsed
     opened.run()
     assert section(opened, "inputs").collapsed
@@ -123,7 +123,7 @@ def test_what_the_user_folds_stays_folded_until_the_next_run_ends(opened):
 def test_a_closed_scene_brings_the_inputs_back(opened):
     opened.add_pair()
     opened.run()
-    opened.bench.close_scene()
+    opened.stand_in.close_scene()
     assert [name for name in SECTIONS if section(opened, name).collapsed] == ["advanced", "results", "batch"]
 
 
@@ -131,7 +131,7 @@ def test_a_scene_with_a_result_shows_it(opened, slicer, tmp_path):
     opened.panel.parameters.output = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "Result")
     path = tmp_path / "scene.mrb"
     assert slicer.util.saveScene(str(path))
-    opened.bench.close_scene()
+    opened.stand_in.close_scene()
     slicer.util.loadScene(str(path))
     assert opened.panel.parameters.output.GetName() == "Result"
     assert not section(opened, "results").collapsed
@@ -164,9 +164,9 @@ def test_nothing_is_cut_on_a_small_screen_whatever_is_unfolded(opened, unfolded)
 
     opened.add_pair()
     section(opened, unfolded).collapsed = False
-    opened.bench.show_window(size=SMALL_SCREEN)
+    opened.stand_in.show_window(size=SMALL_SCREEN)
     settle(opened)
-    scroll = opened.bench.window._state.panel.scroll
+    scroll = opened.stand_in.window._state.panel.scroll
     assert scroll.verticalScrollBar().maximum() >= height(opened) + 42 - scroll.viewport().height()
     assert opened.ui.segmentButton.parent().minimumSizeHint.width() <= 420
     for widget in section(opened, unfolded).findChildren(qt.QWidget):

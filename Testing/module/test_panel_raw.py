@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from pretend_worker import DONE, result_of
 
-pytest.importorskip("slicer_core", reason="the bench's packages are missing: pip install -e .[bench]")
+pytest.importorskip("slicer_core", reason="the stand-in's packages are missing: pip install -e .[slicer-stand-in]")
 
-pytest_plugins = ["Testing.slicer_bench.fixtures", "panel_fixtures"]
+pytest_plugins = ["Testing.slicer_stand_in.fixtures", "panel_fixtures"]
 
 # The calls of the extension HD Brain Extraction; here the brain is where T1 exceeds a threshold.
 STAND_IN = """
@@ -37,13 +37,13 @@ class HDBrainExtractionToolLogic(ScriptedLoadableModuleLogic):
 
 
 @pytest.fixture
-def extension(bench, tmp_path):
+def extension(stand_in, tmp_path):
     """The stand-in's logic class, its module loaded."""
     file = tmp_path / "HDBrainExtractionTool.py"
     file.write_text(STAND_IN)
-    bench.load_module(file)
+    stand_in.load_module(file)
     yield sys.modules["HDBrainExtractionTool"].HDBrainExtractionToolLogic
-    bench.unload_module("HDBrainExtractionTool")
+    stand_in.unload_module("HDBrainExtractionTool")
     del sys.modules["HDBrainExtractionTool"]
     sys.path.remove(str(tmp_path))
 
@@ -85,7 +85,9 @@ def test_switch_and_age_reach_the_worker(opened):
 # ---- Warnings ----------------------------------------------------------------------------------------------
 
 
-def test_warnings_stand_at_the_volumes_in_the_panels_words_until_the_next_run(open_panel, pretend, label_file, bench):
+def test_warnings_stand_at_the_volumes_in_the_panels_words_until_the_next_run(
+    open_panel, pretend, label_file, stand_in
+):
     found = [
         {"code": "t2-not-aligned", "sentence": "T2 (t2.nrrd) lies apart; expected it on T1; align it (--align-t2)."}
     ]
@@ -104,12 +106,12 @@ def test_warnings_stand_at_the_volumes_in_the_panels_words_until_the_next_run(op
     ]
     assert not label.isHidden()
     assert label.text == "• " + "\n• ".join(job.warnings)
-    assert bench.dialogs.messages == []
+    assert stand_in.dialogs.messages == []
     opened.ui.segmentButton.click()
     assert label.isHidden()
     opened.wait(lambda: opened.panel.job.isFinished)
     assert not label.isHidden()
-    bench.close_scene()
+    stand_in.close_scene()
     assert label.isHidden()
     assert label.text == ""
 
@@ -142,7 +144,7 @@ def test_without_the_extension_nothing_is_offered(opened):
     assert opened.ui.extractLabel.isHidden()
 
 
-def test_it_makes_the_mask_after_a_question_and_it_is_chosen(bench, opened, slicer, extension):
+def test_it_makes_the_mask_after_a_question_and_it_is_chosen(stand_in, opened, slicer, extension):
     t1 = opened.panel.parameters.t1
     t1.SetSpacing(1.5, 1, 2)
     transform = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
@@ -151,12 +153,12 @@ def test_it_makes_the_mask_after_a_question_and_it_is_chosen(bench, opened, slic
     transform.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(matrix))
     t1.SetAndObserveTransformNodeID(transform.GetID())
     opened.ui.rawCheckBox.checked = True
-    bench.dialogs.answer(False, True)
+    stand_in.dialogs.answer(False, True)
     opened.ui.extractButton.click()
     assert extension.calls == []
     assert opened.panel.parameters.mask is None
     opened.ui.extractButton.click()
-    assert "Slicer cannot be used meanwhile" in bench.dialogs.texts("confirmOkCancel")[0]
+    assert "Slicer cannot be used meanwhile" in stand_in.dialogs.texts("confirmOkCancel")[0]
     assert extension.calls == ["setupPythonRequirements", ("A T1", None, None)]
     mask = opened.panel.parameters.mask
     assert mask.GetName() == "A T1 brain mask"
@@ -178,13 +180,13 @@ def test_it_makes_the_mask_after_a_question_and_it_is_chosen(bench, opened, slic
     ],
 )
 def test_what_goes_wrong_in_it_is_a_sentence_and_the_scene_stays_as_it_was(
-    bench, opened, slicer, extension, monkeypatch, changes, words
+    stand_in, opened, slicer, extension, monkeypatch, changes, words
 ):
     for name, value in changes.items():
         monkeypatch.setattr(extension, name, value)
     opened.ui.rawCheckBox.checked = True
     nodes = slicer.mrmlScene.GetNumberOfNodes()
-    bench.dialogs.answer(True)
+    stand_in.dialogs.answer(True)
     opened.ui.extractButton.click()
     assert words in opened.ui.statusLabel.text
     assert opened.ui.statusLabel.text.count(";") == 2

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-pytest.importorskip("slicer_core", reason="the bench's packages are missing: pip install -e .[bench]")
+pytest.importorskip("slicer_core", reason="the stand-in's packages are missing: pip install -e .[slicer-stand-in]")
 
-pytest_plugins = ["Testing.slicer_bench.fixtures", "panel_fixtures"]
+pytest_plugins = ["Testing.slicer_stand_in.fixtures", "panel_fixtures"]
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 WORKER = REPOSITORY / "model_core" / "worker.py"
@@ -46,12 +46,12 @@ def segment_and_score(opened, slicer, **options):
     return labels, np.stack(probabilities), scoring.rows, slicer.util.arrayFromVolume(scoring.disagreement)
 
 
-def test_a_run_over_a_pipe_equals_one_with_a_shared_folder_voxel_by_voxel(bench, open_panel, slicer, tmp_path):
+def test_a_run_over_a_pipe_equals_one_with_a_shared_folder_voxel_by_voxel(stand_in, open_panel, slicer, tmp_path):
     opened = open_panel(LOCAL)
     opened.wait_until_ready()
     assert opened.worker.client.shares_folder
     here = segment_and_score(opened, slicer)
-    bench.unload_module("InfantBrainSeg")
+    stand_in.unload_module("InfantBrainSeg")
     opened = open_panel(REMOTE)
     opened.wait_until_ready()
     assert not opened.worker.client.shares_folder
@@ -64,7 +64,7 @@ def test_a_run_over_a_pipe_equals_one_with_a_shared_folder_voxel_by_voxel(bench,
     opened.logic.close()
 
 
-def test_cancel_while_the_volumes_are_still_on_their_way(bench, open_panel, slicer):
+def test_cancel_while_the_volumes_are_still_on_their_way(stand_in, open_panel, slicer):
     opened = open_panel(REMOTE)
     opened.wait_until_ready()
     large = np.zeros((150, 200, 150), np.float32)  # 18 MB, more than the pipe takes at once
@@ -78,7 +78,7 @@ def test_cancel_while_the_volumes_are_still_on_their_way(bench, open_panel, slic
     opened.wait(lambda: job.isFinished)
     assert job.state.value == "cancelled"
     assert slicer.mrmlScene.GetNumberOfNodes() == nodes
-    bench.unload_module("InfantBrainSeg")
+    stand_in.unload_module("InfantBrainSeg")
     opened.wait(lambda: not opened.is_alive(pid))
     assert not folder.exists()
 

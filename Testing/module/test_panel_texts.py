@@ -5,9 +5,11 @@ import math
 import numpy as np
 import pytest
 
-pytest.importorskip("slicer_core", reason="the bench's packages are missing: pip install -e .[bench]")
+from model_core.metric_table import METRIC
 
-pytest_plugins = ["Testing.slicer_bench.fixtures", "panel_fixtures"]
+pytest.importorskip("slicer_core", reason="the stand-in's packages are missing: pip install -e .[slicer-stand-in]")
+
+pytest_plugins = ["Testing.slicer_stand_in.fixtures", "panel_fixtures"]
 
 
 @pytest.fixture(autouse=True)
@@ -86,14 +88,13 @@ def test_scores_are_rounded_for_the_panel(key, value, text):
 def test_the_table_node_keeps_full_values_units_and_what_is_not_defined(slicer):
     from InfantBrainSegLib.score_table import fill_score_table, new_score_table
 
-    keys = ("dice", "mhd_3d", "asd_mm", "hd95_mm", "volume_ml", "reference_volume_ml", "volume_difference_percent")
-    rows = [{"tissue": tissue, **dict.fromkeys(keys, 1 / 3)} for tissue in ("csf", "gm", "wm")]
+    rows = [{"tissue": tissue, **dict.fromkeys(METRIC, 1 / 3)} for tissue in ("csf", "gm", "wm")]
     rows[0] |= {"dice": None, "asd_mm": "inf"}
     node = new_score_table("Scores")
     for _ in range(2):  # filled again it holds no more
         fill_score_table(node, rows, "A against B")
     table = node.GetTable()
-    assert (node.GetNumberOfColumns(), node.GetNumberOfRows()) == (8, 3)
+    assert (node.GetNumberOfColumns(), node.GetNumberOfRows()) == (1 + len(METRIC), 3)
     assert math.isnan(table.GetColumnByName("Dice").GetValue(0))
     assert table.GetColumnByName("ASD").GetValue(0) == math.inf
     assert table.GetColumnByName("Dice").GetValue(1) == 1 / 3

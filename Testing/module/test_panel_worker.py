@@ -12,9 +12,9 @@ from pretend_worker import DONE, map_of, progress, result_of
 
 PUBLISHED_WEIGHTS = "nonlocal_unet.safetensors"
 
-pytest.importorskip("slicer_core", reason="the bench's packages are missing: pip install -e .[bench]")
+pytest.importorskip("slicer_core", reason="the stand-in's packages are missing: pip install -e .[slicer-stand-in]")
 
-pytest_plugins = ["Testing.slicer_bench.fixtures", "panel_fixtures"]
+pytest_plugins = ["Testing.slicer_stand_in.fixtures", "panel_fixtures"]
 
 
 def test_devices_are_listed_by_name_and_a_gpu_makes_step_8_the_usual_one(open_panel, pretend):
@@ -145,7 +145,7 @@ def test_closing_the_scene_in_mid_run_lets_go_of_every_node_at_once(open_panel, 
     job = opened.panel.job
     opened.wait(lambda: job.segmentationNode is not None)
     watch(job.segmentationNode)
-    opened.bench.close_scene()
+    opened.stand_in.close_scene()
     assert len(gone) == 3
     assert job.state.value == "stopping"
 
@@ -197,8 +197,8 @@ def test_a_volume_that_changes_its_size_in_mid_run_is_noticed(open_panel, preten
     assert "T1 has changed" in opened.panel.job.error
 
 
-def test_a_deaf_worker_behind_a_launcher_is_ended_when_it_does_not_cancel(bench, open_panel, pretend):
-    opened = open_panel(pretend(bench.python_slicer, segment=[progress(), {"sleep": 60}]))
+def test_a_deaf_worker_behind_a_launcher_is_ended_when_it_does_not_cancel(stand_in, open_panel, pretend):
+    opened = open_panel(pretend(stand_in.python_slicer, segment=[progress(), {"sleep": 60}]))
     opened.wait_until_ready()
     opened.add_pair()
     opened.ui.segmentButton.click()
@@ -214,14 +214,14 @@ def test_a_deaf_worker_behind_a_launcher_is_ended_when_it_does_not_cancel(bench,
     assert not folder.exists()
 
 
-def test_unloading_the_module_in_mid_run_ends_the_worker_behind_its_launcher(bench, open_panel, pretend):
-    opened = open_panel(pretend(bench.python_slicer, segment=[progress(), {"sleep": 60}]))
+def test_unloading_the_module_in_mid_run_ends_the_worker_behind_its_launcher(stand_in, open_panel, pretend):
+    opened = open_panel(pretend(stand_in.python_slicer, segment=[progress(), {"sleep": 60}]))
     opened.wait_until_ready()
     opened.add_pair()
     opened.ui.segmentButton.click()
     opened.wait(lambda: opened.panel.job.progress.windows_done == 4)
     job, pid, folder = opened.panel.job, opened.worker.info["pid"], opened.worker.client.folder
-    bench.unload_module("InfantBrainSeg")
+    stand_in.unload_module("InfantBrainSeg")
     opened.wait(lambda: not opened.is_alive(pid))
     assert not folder.exists()
     assert job.state.value == "cancelled"
@@ -229,14 +229,14 @@ def test_unloading_the_module_in_mid_run_ends_the_worker_behind_its_launcher(ben
     assert opened.widget.Observations == []
 
 
-def test_slicers_own_python_is_a_launcher_and_leaves_nothing_either(bench, open_panel):
-    with bench.as_slicer_python():
+def test_slicers_own_python_is_a_launcher_and_leaves_nothing_either(stand_in, open_panel):
+    with stand_in.as_slicer_python():
         opened = open_panel()
         opened.wait_until_ready()
         pid, folder = opened.worker.info["pid"], opened.worker.client.folder
         assert opened.is_alive(pid)
         os.kill(pid, signal.SIGSTOP)  # as deaf as can be
-        bench.unload_module("InfantBrainSeg")
+        stand_in.unload_module("InfantBrainSeg")
     opened.wait(lambda: not opened.is_alive(pid))
     assert not folder.exists()
 

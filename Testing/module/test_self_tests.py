@@ -1,4 +1,4 @@
-"""The self tests in InfantBrainSeg/Testing on the bench: each a test of its own, all in one application."""
+"""The self tests in InfantBrainSeg/Testing on the stand-in: each a test of its own, all in one application."""
 
 import importlib
 import runpy
@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("slicer_core", reason="the bench's packages are missing: pip install -e .[bench]")
+pytest.importorskip("slicer_core", reason="the stand-in's packages are missing: pip install -e .[slicer-stand-in]")
 
-from Testing.slicer_bench import application
+from Testing.slicer_stand_in import application
 
 MODULE = Path(__file__).resolve().parents[2] / "InfantBrainSeg"
 FILES = sorted((MODULE / "Testing").glob("*Test.py"))
@@ -24,23 +24,23 @@ for _path in FILES:  # pytest takes up every unittest.TestCase that it finds in 
 
 
 @pytest.fixture(scope="module", autouse=True)
-def bench():
+def stand_in():
     """The module loaded and its panel open: one worker for all tests that do not end it."""
-    bench = application.start()
-    bench.reset()
-    bench.load_module(MODULE / "InfantBrainSeg.py")
-    bench.open_module("InfantBrainSeg")
-    yield bench
-    bench.unload_module("InfantBrainSeg")
+    stand_in = application.start()
+    stand_in.reset()
+    stand_in.load_module(MODULE / "InfantBrainSeg.py")
+    stand_in.open_module("InfantBrainSeg")
+    yield stand_in
+    stand_in.unload_module("InfantBrainSeg")
 
 
 @pytest.fixture(autouse=True)
-def _nothing_raised_or_logged(bench, caplog, request):
+def _nothing_raised_or_logged(stand_in, caplog, request):
     """What a slot, a timer or an observer raises, which Slicer would only print, fails a test, and so does our log."""
-    bench.errors.clear()
+    stand_in.errors.clear()
     caplog.set_level("INFO")
     yield
-    assert not bench.errors
+    assert not stand_in.errors
     messages = [record.getMessage() for record in caplog.get_records("call")]
     assert request.cls is None or [message for message in messages if "infant" in message] == []
 
@@ -74,10 +74,10 @@ def test_reload_and_test_finds_the_tests_of_this_file():
 
 
 @pytest.mark.parametrize(("bodies", "status"), [(["pass"], 0), (["pass", "assert 1 == 2"], 1), ([], 1)])
-def test_the_script_for_the_command_line_ends_slicer_with_a_status(bench, write_tests, bodies, status):
+def test_the_script_for_the_command_line_ends_slicer_with_a_status(stand_in, write_tests, bodies, status):
     write_tests(*bodies)
     runpy.run_path(str(MODULE / "Testing" / "RunSelfTests.py"))
-    assert bench.app._state.exit_status == status
+    assert stand_in.app._state.exit_status == status
 
 
 def test_a_failure_is_named_and_tests_are_read_anew_at_each_run(write_tests):

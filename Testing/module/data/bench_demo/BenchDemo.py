@@ -1,4 +1,4 @@
-"""A small scripted module that the tests of the bench load: inputs, parameters, a child process, a segmentation."""
+"""A small scripted module that the tests of the stand-in load: inputs, parameters, a child process, a segmentation."""
 
 import enum
 import sys
@@ -25,7 +25,7 @@ class Mode(enum.Enum):
 class BenchDemo(ScriptedLoadableModule):  # noqa: F405
     def __init__(self, parent):
         ScriptedLoadableModule.__init__(self, parent)  # noqa: F405
-        self.parent.title = _("Bench demo")
+        self.parent.title = _("Stand-in demo")
         self.parent.categories = ["Testing"]
         self.parent.helpText = "Counts in a child process."
 
