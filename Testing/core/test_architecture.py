@@ -108,3 +108,19 @@ def test_slicers_process_imports_the_ground_and_two_modules_more():
 
 def test_no_room_hides_a_command():
     assert not {path.parent.name for path in CORE.glob("*/__init__.py")} & COMMANDS
+
+
+def describe() -> str:
+    """Count rooms, files and imports: what ``python Testing/core/test_architecture.py`` prints."""
+    files = sorted(CORE.rglob("*.py"))
+    between = imports_between_rooms()
+    arrows = {(room, other) for _, room, other in between}
+    imports = [name for path in files for name in imported(path) if name.startswith("model_core.")]
+    return (
+        f"{len(files)} files in {len(table()) - 2} packages, the ground and weights.py; {len(arrows)} arrows between "
+        f"rooms and commands, {len(between)} imports across rooms, {len(imports)} in all"
+    )
+
+
+if __name__ == "__main__":
+    print(describe())
