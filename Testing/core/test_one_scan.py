@@ -75,8 +75,8 @@ def test_a_network_that_needs_both_refuses_one(case, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ([], "no scan is given"),
-        (["--t1", "a.nii", "--raw"], "need both scans"),
+        ([], "No scan was given"),
+        (["--t1", "a.nii", "--raw"], "need both"),
         (["--t2", "a.nii", "--align-t2"], "both"),
     ],
 )

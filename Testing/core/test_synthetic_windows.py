@@ -122,7 +122,7 @@ def test_pairs_that_no_iteration_needs_any_more_are_let_go(anatomies):
         sampler.batch(0, 1)
         last = RENEW_EVERY * (STOCK - FIRST_STOCK + 3)
         sampler.batch(last, 1)
-        assert min(sampler._pairs) == stock_at(last).start == 4
+        assert min(sampler._made) == stock_at(last).start == 4
 
 
 def test_no_anatomy_is_a_mistake_of_the_caller():
