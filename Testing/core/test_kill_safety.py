@@ -21,9 +21,10 @@ from test_train_command import write_subject
 from worker_client import write_weights
 
 from model_core.errors import UserError
+from model_core.system import files
 from model_core.system.files import replace_when_complete
 from model_core.system.processes import start_of, this_machine
-from model_core.volumes import check_can_write, write_volume, writing
+from model_core.volumes import check_can_write, write_volume
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 KILLS = int(os.environ.get("INFANTBRAINSEG_KILLS", 3))
@@ -229,7 +230,7 @@ def test_folders_of_processes_that_are_gone_are_removed_and_no_others(tmp_path, 
 
 def test_what_another_process_is_writing_now_is_left_to_it(tmp_path):
     script = (
-        "import sys, time\nfrom pathlib import Path\nfrom model_core.volumes.volume import replace_when_complete\n"
+        "import sys, time\nfrom pathlib import Path\nfrom model_core.system.files import replace_when_complete\n"
         "with replace_when_complete(sys.argv[1]) as path:\n"
         "    path.write_bytes(b'theirs')\n    print('writing', flush=True)\n    sys.stdin.read()\n"
     )
@@ -258,7 +259,7 @@ def test_a_file_that_fails_to_be_removed_is_no_reason_to_fail(tmp_path, ended, m
     def refuse(*_):
         raise OSError("it is gone already")
 
-    monkeypatch.setattr(writing, "_is_left_over", refuse)
+    monkeypatch.setattr(files, "_is_left_over", refuse)
     with contextlib.suppress(UserError), replace_when_complete(tmp_path / "a.nii") as temporary:
         temporary.write_bytes(b"new")
     assert (tmp_path / "a.nii").read_bytes() == b"new"
