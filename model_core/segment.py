@@ -23,6 +23,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 if __package__ in (None, ""):
     sys.path[0] = str(Path(__file__).resolve().parents[1])  # the repository root, so that `model_core` imports
@@ -122,26 +123,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     rows = _score(result.labels, reference)
     _write(options, base, result, pair.grid.brain)
-    volumes, warnings = result.volumes_ml, result.findings
     if options.scores:
-        write_scores(options, card, volumes, rows, stages)
+        write_scores(options, card, result.volumes_ml, rows, stages)
     if options.picture:
         draw(options.picture, options, pair, segmentation, drawn, rows)
-    content = {
-        "sources": {name: _text(vars(options)[name]) for name in ("t1", "t2", "mask")},
-        "weights": describe_weights(options.weights, card["network"]),
-        "step": step,
-        "device": str(choose_device(how.device)),
-        "raw": how.raw,
-        "raw_steps": [step.as_dict() for step in raw.steps] if raw else [],
-        "age_months": how.age_months,
-        "volumes_ml": volumes,
-        **result.trust.as_dict(),
-        "windows": segmentation.windows_done,
-        "seconds": round(seconds, 1),
-        "tissues": [row.as_dict() for row in rows],
-    }
-    write_sidecar(options.output, content, warnings)
+    content = _account(options, prepared, result, card, step, seconds, rows)
+    write_sidecar(options.output, content, result.findings)
     if options.report:
         views = draw_views(
             pair.t1,
@@ -150,8 +137,35 @@ def main(arguments: Sequence[str] | None = None) -> None:
             reference=on_network_grid(drawn, pair),
             uncertainty=segmentation.uncertainty,
         )
-        write_subject_report(options.report, content, raw.steps if raw else (), views, warnings)
+        write_subject_report(options.report, content, raw.steps if raw else (), views, result.findings)
     tell(options, result, rows, stages)
+
+
+def _account(
+    options: argparse.Namespace,
+    prepared: PreparedScans,
+    result: SegmentedScans,
+    card: dict[str, Any],
+    step: int,
+    seconds: float,
+    rows: Sequence[TissueScore],
+) -> dict[str, Any]:
+    """What the sidecar says of a result, but for versions, date and warnings."""
+    how, raw = options.how, prepared.raw
+    return {
+        "sources": {name: _text(vars(options)[name]) for name in ("t1", "t2", "mask")},
+        "weights": describe_weights(options.weights, card["network"]),
+        "step": step,
+        "device": str(choose_device(how.device)),
+        "raw": how.raw,
+        "raw_steps": [step.as_dict() for step in raw.steps] if raw else [],
+        "age_months": how.age_months,
+        "volumes_ml": result.volumes_ml,
+        **result.trust.as_dict(),
+        "windows": result.segmentation.windows_done,
+        "seconds": round(seconds, 1),
+        "tissues": [row.as_dict() for row in rows],
+    }
 
 
 def _text(path: Path | None) -> str | None:

@@ -80,7 +80,7 @@ class Tool:
             missing = _without_model() if WITHOUT_MODEL in self.programs else ""
             raise UserError(
                 f"{self.title} ({' or '.join(self.programs)}) was not found on the search path{missing}; expected it "
-                "to be installed; install it, leave the choice out (--brain-extraction built-in) or give a brain mask "
+                "to be installed; install it, choose --brain-extraction built-in, or give a brain mask "
                 "(--mask)."
             )
 
