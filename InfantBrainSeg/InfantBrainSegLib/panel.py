@@ -15,6 +15,7 @@ from .device_choice import DeviceChoice, WorkerChoice, device_title, why_no_devi
 from .edit_watch import EditWatch
 from .errors import SegmentationError
 from .export_menu import ExportMenu
+from .extraction_choice import ExtractionChoice
 from .jobs import JobState
 from .logic import SegmentationLogic, is_step, takes_whole_brain
 from .model_choice import ModelChoice, resolve_weights
@@ -58,6 +59,7 @@ class Panel(VTKObservationMixin):
         self._mask = NodeChoice(ui.maskSelector, lambda node: self._set("mask", node))
         self._reference = NodeChoice(ui.referenceSelector, lambda node: self._set("reference", node))
         self._raw = RawChoice(ui, lambda: self.parameters.t1, lambda mask: self._set("mask", mask), self._tell_now)
+        self._extraction = ExtractionChoice(ui, lambda value: self._set("brainExtraction", value))
         self._run = RunControls(ui)
         self._sections = Sections(ui)
         self.results = ResultsView(ui, lambda: self._scoring.start())
@@ -190,6 +192,7 @@ class Panel(VTKObservationMixin):
             network=self._model.network,
         )
         self._raw.refresh(raw=parameters.raw, t1=parameters.t1, mask=parameters.mask, is_busy=self.logic.worker.is_busy)
+        self._extraction.refresh(parameters.brainExtraction, raw=parameters.raw, mask=parameters.mask, info=info)
         self._follow(parameters.output)
         self._refresh_run()
         self._scoring.refresh()

@@ -9,7 +9,7 @@ from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
 from .core_paths import make_core_importable
 
 make_core_importable()
-from model_core.segmentation_options import SegmentationOptions  # noqa: E402
+from model_core.segmentation_options import AUTO, SegmentationOptions  # noqa: E402
 
 
 @parameterNodeWrapper
@@ -26,6 +26,7 @@ class InfantBrainSegParameterNode:
         alignT2: whether T2 is first moved onto T1.
         biasCorrection: whether bias fields are first corrected.
         raw: whether the scans are as converted from DICOM, with their skull.
+        brainExtraction: what finds the brain in raw scans without a mask, of ``BRAIN_EXTRACTIONS``.
         ageMonths: age at the scan in whole months, 0 to 24; -1 where it is not known.
         output: the segmentation to fill; none makes a new one.
         createLabelMap: whether a label map volume is left, too.
@@ -43,6 +44,7 @@ class InfantBrainSegParameterNode:
     alignT2: bool = False
     biasCorrection: bool = False
     raw: bool = False
+    brainExtraction: str = AUTO
     ageMonths: Annotated[int, WithinRange(-1, 24)] = -1  # without the range the spin box would take any number
     output: vtkMRMLSegmentationNode
     createLabelMap: bool = False
@@ -58,6 +60,7 @@ def batch_options(parameters: InfantBrainSegParameterNode, step: int, weights: P
         align_t2=parameters.alignT2 and not parameters.raw,
         bias_correction=parameters.biasCorrection and not parameters.raw,
         raw=parameters.raw,
+        brain_extraction=parameters.brainExtraction if parameters.raw else AUTO,
     )
     return [*how.as_arguments(), *([] if weights is None else ["--weights", str(weights)])]
 
@@ -73,6 +76,7 @@ def run_options(parameters: InfantBrainSegParameterNode) -> dict[str, Any]:
         "alignT2": parameters.alignT2,
         "biasCorrection": parameters.biasCorrection,
         "raw": parameters.raw,
+        "brainExtraction": parameters.brainExtraction,
         "ageMonths": parameters.ageMonths if parameters.ageMonths >= 0 else None,
         "createLabelMap": parameters.createLabelMap,
         "createProbabilities": parameters.createProbabilities,

@@ -82,6 +82,56 @@ def test_switch_and_age_reach_the_worker(opened):
     assert (fields["raw"], fields["age_months"]) == (True, 0)
 
 
+# ---- What finds the brain ----------------------------------------------------------------------------------
+
+
+def brain_choices(ui):
+    box = ui.brainExtractionComboBox
+    return [box.itemText(index) for index in range(box.count)]
+
+
+@pytest.fixture
+def opened_with_synthstrip(open_panel, pretend, label_file):
+    opened = open_panel(pretend(segment=result_of(label_file), ready={"brain_extractions": ["built-in", "synthstrip"]}))
+    opened.wait_until_ready()
+    opened.add_pair()
+    return opened
+
+
+def test_the_tools_that_the_worker_found_can_be_chosen_for_raw_scans(opened_with_synthstrip):
+    opened = opened_with_synthstrip
+    ui = opened.ui
+    assert ui.brainExtractionComboBox.isHidden()
+    ui.rawCheckBox.checked = True
+    assert not ui.brainExtractionComboBox.isHidden()
+    assert brain_choices(ui) == ["Automatic", "Built-in network (seconds)", "SynthStrip"]
+    assert ui.brainExtractionComboBox.currentText == "Automatic"
+    ui.brainExtractionComboBox.setCurrentIndex(2)
+    assert opened.panel.parameters.brainExtraction == "synthstrip"
+    assert opened.run().request()[0]["brain_extraction"] == "synthstrip"
+    assert opened.panel._batch_options()[-2:] == ["--brain-extraction", "synthstrip"]
+    ui.rawCheckBox.checked = False
+    assert ui.brainExtractionComboBox.isHidden()
+    assert opened.run().request()[0]["brain_extraction"] == "auto"
+    assert "--brain-extraction" not in opened.panel._batch_options()
+
+
+def test_a_mask_puts_the_choice_out_of_use(opened, slicer):
+    opened.ui.rawCheckBox.checked = True
+    assert opened.ui.brainExtractionComboBox.enabled
+    opened.panel.parameters.mask = slicer.util.addVolumeFromArray(np.ones((9, 9, 9)), name="Mask")
+    assert not opened.ui.brainExtractionComboBox.enabled
+
+
+def test_a_tool_that_a_scene_brings_and_the_worker_lacks_is_shown_as_such(opened_with_synthstrip):
+    opened = opened_with_synthstrip
+    opened.panel.parameters.raw = True
+    opened.panel.parameters.brainExtraction = "hd-bet"
+    assert opened.ui.brainExtractionComboBox.currentText == "HD-BET (not found)"
+    opened.panel.parameters.brainExtraction = "built-in"
+    assert brain_choices(opened.ui) == ["Automatic", "Built-in network (seconds)", "SynthStrip"]
+
+
 # ---- Warnings ----------------------------------------------------------------------------------------------
 
 
