@@ -6,8 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from model_core.default_weights.recipe import ANATOMIES_LICENCE, ANATOMIES_SOURCE, HELD_OUT
-from model_core.errors import UserError
+from model_core.default_weights.recipe import ANATOMIES_LICENCE, ANATOMIES_SOURCE, HELD_OUT, anatomy_files
 from model_core.networks import BRAIN_EXTRACTION
 from model_core.synthesis.head_maps import Head
 from model_core.synthesis.head_sampler import RANDOM_SHARE, HeadSampler
@@ -27,15 +26,7 @@ def head_files() -> tuple[list[Path], list[Path]]:
     Raises:
         UserError: they are not where the project has them.
     """
-    files = sorted(HEADS.glob("adult_*.nii.gz"))
-    held_out = [path for path in files if path.name.removesuffix(".nii.gz") in HELD_OUT]
-    training = [path for path in files if path not in held_out]
-    if len(held_out) != len(HELD_OUT) or not training:
-        raise UserError(
-            f"{HEADS} holds {len(files)} maps of heads; expected the held-out {', '.join(HELD_OUT)} and some to train "
-            "on; get the complete project."
-        )
-    return training, held_out
+    return anatomy_files(HEADS)
 
 
 def fingerprint(weights: Path) -> str:

@@ -27,7 +27,7 @@ VOXEL_MM = (1.0, 1.0, 1.0)  # spacing of synthetic pairs
 
 
 @dataclass(frozen=True)
-class Draw:
+class HeldOutPair:
     """One synthetic pair to score: an anatomy and the number of the draw, from 1."""
 
     anatomy: Anatomy
@@ -63,7 +63,7 @@ def score_draws(
     Returns:
         One record a pair, in order: draw, anatomy, step, and the tissues' rows with Dice, 3D-MHD, ASD and HD95.
     """
-    wanted = [Draw(anatomy, number) for number in range(1, draws + 1) for anatomy in anatomies]
+    wanted = [HeldOutPair(anatomy, number) for number in range(1, draws + 1) for anatomy in anatomies]
     makers = {draw.name: partial(_score, segmenter, draw, step, given) for draw in wanted}
     return remembered(path, fingerprint, step, makers)
 
@@ -101,7 +101,7 @@ def _read(path: Path, fingerprint: str, step: int) -> Iterator[dict[str, Any]]:
         return
 
 
-def _score(segmenter: Segmenter, draw: Draw, step: int, given: Sequence[str]) -> dict[str, Any]:
+def _score(segmenter: Segmenter, draw: HeldOutPair, step: int, given: Sequence[str]) -> dict[str, Any]:
     pair = synthesize_pair(draw.anatomy, (SEED, draw.number))
     t1, t2 = (scan if name in given else None for name, scan in (("t1", pair.t1), ("t2", pair.t2)))
     with window_bar(f"Scoring {draw.name}") as show:

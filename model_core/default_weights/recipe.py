@@ -71,18 +71,21 @@ WHOLE_HEAD_STAGES = (
 RECIPES = {"fast_unet": WHOLE_BRAIN_STAGES, "brain_extraction": WHOLE_HEAD_STAGES}
 
 
-def anatomy_files() -> tuple[list[Path], list[Path]]:
-    """Find the label maps to train on, and those held out.
+def anatomy_files(folder: Path = ANATOMIES) -> tuple[list[Path], list[Path]]:
+    """Find the label maps of the sixteen people to train on, and those held out.
+
+    Args:
+        folder: of their brains, or of their heads.
 
     Raises:
         UserError: they are not where the project has them.
     """
-    files = sorted(ANATOMIES.glob("adult_*.nii.gz"))
+    files = sorted(folder.glob("adult_*.nii.gz"))
     held_out = [path for path in files if path.name.removesuffix(".nii.gz") in HELD_OUT]
     training = [path for path in files if path not in held_out]
     if len(held_out) != len(HELD_OUT) or not training:
         raise UserError(
-            f"{ANATOMIES} holds {len(files)} anatomies; expected the held-out {', '.join(HELD_OUT)} and some to train "
+            f"{folder} holds {len(files)} label maps; expected the held-out {', '.join(HELD_OUT)} and some to train "
             "on; get the complete project."
         )
     return training, held_out
