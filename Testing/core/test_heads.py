@@ -6,11 +6,12 @@ from scipy import ndimage
 
 from model_core.default_weights.extraction_recipe import head_files
 from model_core.errors import UserError
-from model_core.synthesis import sampler
+from model_core.synthesis import head_sampler, sampler
 from model_core.synthesis.head_maps import MEMBRANES, NAMES, VOXEL_MM, prepare_head, read_heads, shrink_map
 from model_core.synthesis.head_sampler import HeadBox, HeadSampler, draw_head_windows
 from model_core.synthesis.head_scan import Field
 from model_core.synthesis.heads import GRID_MM, SIDE, standardised, synthesize_head
+from model_core.synthesis.no_head import synthesize_no_head
 from model_core.volumes import Volume
 
 GRAY, WHITE, BONE, SKIN = (NAMES.index(name) for name in ("gray matter", "white matter", "compact bone", "skin"))
@@ -136,6 +137,16 @@ def test_a_head_can_have_flesh_in_the_brains_place(head):
     assert scans.t1.any()
 
 
+def test_what_is_no_head_has_no_brain_whatever_it_is():
+    scans = [synthesize_no_head((3, number), side=48) for number in range(24)]
+    assert {scan.name for scan in scans} == {"limbs", "trunk", "phantom", "noise"}
+    assert not any(scan.brain.any() for scan in scans)
+    assert all(scan.t1[scan.field].std() > 0 and not scan.t1[~scan.field].any() for scan in scans)
+    again = synthesize_no_head((3, 5), side=48)
+    assert np.array_equal(again.t1, scans[5].t1)
+    assert np.array_equal(again.t2, scans[5].t2)
+
+
 def test_thin_csf_is_covered_by_membranes(head):
     shallow = (head.csf_depth > 0) & (head.csf_depth < 1.8)
     assert (head.labels[shallow] != MEMBRANES).all()
@@ -165,6 +176,16 @@ def test_the_windows_of_an_iteration_depend_on_seed_and_number_alone(head, monke
         again = windows.batch(1, 2)
     assert all(np.array_equal(a, b) for a, b in zip(later, again, strict=True))
     assert not np.array_equal(first[0], later[0])
+
+
+def test_a_part_of_what_is_learned_from_is_no_head(head, monkeypatch):
+    monkeypatch.setattr(sampler, "FIRST_STOCK", 8)
+    monkeypatch.setattr(head_sampler, "NO_HEAD_SHARE", 0.5)
+    monkeypatch.setattr(head_sampler, "BRAINLESS_SHARE", 0.0)
+    with HeadSampler([head], window=SIDE, seed=1) as windows:
+        _, labels = windows.batch(0, 24)
+    with_brain = labels.any(axis=(1, 2, 3)).mean()
+    assert 0 < with_brain < 1
 
 
 def test_a_sampler_without_heads_is_refused():

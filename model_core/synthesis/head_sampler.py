@@ -9,10 +9,12 @@ import numpy as np
 
 from model_core.synthesis.head_maps import Head
 from model_core.synthesis.heads import HeadScans, standardised, synthesize_head
+from model_core.synthesis.no_head import synthesize_no_head
 from model_core.synthesis.sampler import StockSampler
 
 RANDOM_SHARE = 0.45  # of the heads, with any contrast; the others have an infant's
-BRAINLESS_SHARE = 0.04
+BRAINLESS_SHARE = 0.04  # have flesh in the brain's place
+NO_HEAD_SHARE = 0.08  # are no heads
 MISSING_SCAN = 0.4  # of the windows, T1 or T2 is left out
 MIRRORED = 0.5
 GAIN, SHIFT, LARGEST_NOISE = (0.8, 1.25), 0.15, 0.15
@@ -51,7 +53,10 @@ class HeadSampler(StockSampler[HeadBox]):
         def make(number: int) -> HeadBox:
             rng = np.random.default_rng((seed, number, 1))
             contrast = "random" if rng.random() < RANDOM_SHARE else "infant"
-            head, brainless = heads[(number - 1) % len(heads)], rng.random() < BRAINLESS_SHARE
+            head, kind = heads[(number - 1) % len(heads)], rng.random()
+            if kind < NO_HEAD_SHARE:
+                return box_of(synthesize_no_head((seed, number), contrast=contrast))
+            brainless = kind > 1 - BRAINLESS_SHARE
             return box_of(synthesize_head(head, (seed, number), contrast=contrast, brainless=brainless))
 
         super().__init__(make, draw_head_windows, window=window, seed=seed, workers=workers, renew_every=RENEW_EVERY)

@@ -40,7 +40,7 @@ class Field:
     """
 
     cut: float = 0.25
-    into_brain_mm: float = 12.0
+    into_brain_mm: float = 35.0
     around_mm: float = 60.0
     wrap: float = 0.3
 
