@@ -6,7 +6,7 @@ from scipy import ndimage
 
 from model_core.default_weights.extraction_recipe import head_files
 from model_core.errors import UserError
-from model_core.synthesis import head_sampler, sampler
+from model_core.synthesis import head_sampler, heads, sampler
 from model_core.synthesis.head_maps import MEMBRANES, NAMES, VOXEL_MM, prepare_head, read_heads, shrink_map
 from model_core.synthesis.head_sampler import HeadBox, HeadSampler, draw_head_windows
 from model_core.synthesis.head_scan import Field
@@ -151,6 +151,21 @@ def test_thin_csf_is_covered_by_membranes(head):
     shallow = (head.csf_depth > 0) & (head.csf_depth < 1.8)
     assert (head.labels[shallow] != MEMBRANES).all()
     assert bool(((head.csf_depth > 4) & (head.labels == 1)).any())  # so that there is some to take away
+
+
+def test_a_snug_skull_lies_on_the_membranes(head, monkeypatch):
+    monkeypatch.setattr(heads, "CSF_MM", (0.5, 0.5))
+    monkeypatch.setattr(heads, "MEMBRANES_MM", (0.5, 0.5))
+
+    def brightness_beyond_the_brain(snug):
+        # Bone is made dark and everything else bright, so that a close skull shows as a dark rim.
+        monkeypatch.setattr(heads, "SNUG", snug)
+        monkeypatch.setattr(heads, "paint", lambda labels, draw, contrast: [(labels != heads.BONE).float()] * 2)
+        scans = synthesize_head(head, 4, field=WHOLE)
+        rim = ndimage.binary_dilation(scans.brain, iterations=2) & ~scans.brain
+        return scans.t1[rim].mean()
+
+    assert brightness_beyond_the_brain(1.0) < 0.9 * brightness_beyond_the_brain(0.0)
 
 
 # ---- Windows -----------------------------------------------------------------------------------------------

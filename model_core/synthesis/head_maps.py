@@ -55,7 +55,7 @@ STRUCTURES: tuple[tuple[str, tuple[int, ...]], ...] = (
 )
 NAMES = (*(name for name, _ in STRUCTURES), "membranes")  # the last one is in no map: synthesis puts it in CSF's place
 AIR, CSF, VENTRICLES = 0, 1, 2
-SOFT_TISSUE, MEMBRANES = NAMES.index("soft tissue"), NAMES.index("membranes")
+SOFT_TISSUE, BONE, MEMBRANES = (NAMES.index(name) for name in ("soft tissue", "compact bone", "membranes"))
 IN_FISSURES = (AIR, NAMES.index("arteries"), NAMES.index("veins"))
 PARENCHYMA = range(NAMES.index("gray matter"), NAMES.index("brain stem") + 1)
 NECK_MM = 70.0  # below the brain, kept in the small maps

@@ -18,7 +18,7 @@ from model_core.inference.standardisation import standardise_volume
 from model_core.synthesis.deformation import rotation
 from model_core.synthesis.draw import Draw, Range
 from model_core.synthesis.head_contrast import paint
-from model_core.synthesis.head_maps import MEMBRANES, SOFT_TISSUE, THICKNESS_MM, VOXEL_MM, Head
+from model_core.synthesis.head_maps import BONE, MEMBRANES, SOFT_TISSUE, THICKNESS_MM, VOXEL_MM, Head
 from model_core.synthesis.head_scan import Field, scan
 
 GRID_MM = 2.0  # of the images
@@ -41,6 +41,9 @@ FINE_ELASTIC_SPACING = 6
 THINNER: Range = (0.9, 2.4)
 # CSF's width over the brain, mm on the adult's scale: membranes and bone take the place of what lies beyond.
 CSF_MM: Range = (0.5, 7.0)
+# How often an infant's skull lies close: bone then takes the place of what lies beyond the membranes, this wide.
+SNUG = 0.6
+MEMBRANES_MM: Range = (0.5, 3.0)
 USUAL_FIELD = Field()
 LARGEST_OFFSET_MM = 22.0  # of the brain's middle from that of the image
 
@@ -93,6 +96,9 @@ def synthesize_head(
     width = draw.uniform(CSF_MM)
     taken = head.csf_depth > width
     labels = torch.where(taken, torch.tensor(MEMBRANES, dtype=torch.uint8), head.labels)
+    if draw.happens(SNUG):
+        beyond = head.csf_depth > width + draw.uniform(MEMBRANES_MM)
+        labels = torch.where(beyond, torch.tensor(BONE, dtype=torch.uint8), labels)
     sample = partial(F.grid_sample, grid=points[None], mode="bilinear", padding_mode="zeros", align_corners=True)
     if brainless:
         labels = torch.where(head.brain | taken, torch.tensor(SOFT_TISSUE, dtype=torch.uint8), labels)

@@ -11,11 +11,11 @@ import torch
 
 from model_core.synthesis.draw import Draw, Range
 from model_core.synthesis.head_contrast import paint
-from model_core.synthesis.head_maps import AIR, NAMES, SOFT_TISSUE
+from model_core.synthesis.head_maps import AIR, BONE, NAMES, SOFT_TISSUE
 from model_core.synthesis.head_scan import Field, scan
 from model_core.synthesis.heads import GRID_MM, SIDE, HeadScans
 
-SKIN, BONE, MARROW = (NAMES.index(name) for name in ("skin", "compact bone", "marrow"))
+SKIN, MARROW = NAMES.index("skin"), NAMES.index("marrow")
 SPINAL_CORD, ARTERIES = NAMES.index("spinal cord"), NAMES.index("arteries")
 WARP_MM: Range = (2.0, 12.0)
 WARP_SPACING = 20  # voxels

@@ -16,7 +16,7 @@ from model_core.synthesis.contrast import paint as paint_brain
 from model_core.synthesis.deformation import deform
 from model_core.synthesis.draw import Draw
 from model_core.synthesis.head_contrast import paint as paint_head
-from model_core.synthesis.head_maps import AIR, CSF, MEMBRANES, NAMES, PARENCHYMA, SOFT_TISSUE, VENTRICLES, Head
+from model_core.synthesis.head_maps import AIR, BONE, CSF, MEMBRANES, NAMES, PARENCHYMA, SOFT_TISSUE, VENTRICLES, Head
 from model_core.volumes import Volume, resample
 
 # Voxels of 1 mm around the brain's box, before and after it: ears, face and nape, neck and scalp.
@@ -25,7 +25,7 @@ AROUND = ((22, 22), (26, 55), (55, 22))
 MEMBRANE_MM, SKULL_MM, SCALP_MM = 1.0, 3.0, 3.5
 # Intensity of cortex in the files, and what scanners set to 0.
 CORTEX, BLACK_BELOW = 120.0, 0.1
-BONE, SKIN, CORD = NAMES.index("compact bone"), NAMES.index("skin"), NAMES.index("spinal cord")
+SKIN, CORD = NAMES.index("skin"), NAMES.index("spinal cord")
 
 
 @dataclass(frozen=True)
