@@ -15,8 +15,8 @@ from model_core.windows import WHOLE_BRAIN
 
 ORIENTATION, BIAS, ALIGNMENT, EXTRACTION = "orientation", "bias-correction", "alignment", "brain-extraction"
 RAW_STEPS = (ORIENTATION, BIAS, ALIGNMENT, EXTRACTION)
-AUTO, BUILT_IN = "auto", "built-in"
-BRAIN_EXTRACTIONS = (AUTO, BUILT_IN, "synthstrip", "hd-bet")
+BUILT_IN = "built-in"
+BRAIN_EXTRACTIONS = (BUILT_IN, "synthstrip", "hd-bet")
 OLDEST_MONTHS = 24.0  # of an age that the check of the volumes takes
 WHOLE = "whole"  # as people write the overlap step ``WHOLE_BRAIN``
 
@@ -67,9 +67,9 @@ class SegmentationOptions:
         (), f"with --raw, leave out: {', '.join(RAW_STEPS)}", nargs="+", choices=RAW_STEPS, metavar="STEP"
     )
     brain_extraction: str = _option(
-        AUTO,
-        "with --raw and without a mask: what finds the brain; auto is SynthStrip or HD-BET where one is installed, "
-        "else built-in (default: auto)",
+        BUILT_IN,
+        "with --raw and without a mask: what finds the brain, the built-in network or a tool that is installed "
+        "(default: built-in)",
         choices=BRAIN_EXTRACTIONS,
     )
     age_months: float | None = _option(
@@ -96,7 +96,7 @@ class SegmentationOptions:
                 "Raw scans were given with an alignment or bias correction of their own; expected --raw alone, which "
                 "aligns T2 and corrects the bias by itself; leave out --align-t2 and --bias-correction."
             )
-        if not self.raw and (self.skip or self.brain_extraction != AUTO):
+        if not self.raw and (self.skip or self.brain_extraction != BUILT_IN):
             raise UserError(
                 "--skip or --brain-extraction was given for scans that are not raw; expected --raw, whose steps they "
                 "are; give it, too, or leave them out."

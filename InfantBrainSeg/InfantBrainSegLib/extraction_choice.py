@@ -10,7 +10,7 @@ from slicer.i18n import tr as _
 from .core_paths import make_core_importable
 
 make_core_importable()
-from model_core.segmentation_options import AUTO, BRAIN_EXTRACTIONS, BUILT_IN  # noqa: E402
+from model_core.segmentation_options import BRAIN_EXTRACTIONS, BUILT_IN  # noqa: E402
 
 TITLES = {"synthstrip": "SynthStrip", "hd-bet": "HD-BET"}  # names; what stands for ours is translated
 
@@ -44,9 +44,9 @@ class ExtractionChoice:
             widget.enabled = mask is None
         installed = [BUILT_IN, *((info or {}).get("brain_extractions") or [])]
         entries = [
-            (name, _title(name) if info is None or name == AUTO or name in installed else _not_installed(name))
+            (name, _title(name) if info is None or name in installed else _not_installed(name))
             for name in BRAIN_EXTRACTIONS
-            if name in (AUTO, chosen) or name in installed
+            if name == chosen or name in installed
         ]
         self._refreshing = True
         if entries != self._listed:
@@ -63,8 +63,7 @@ class ExtractionChoice:
 
 
 def _title(name: str) -> str:
-    own = {AUTO: _("Automatic"), BUILT_IN: _("Built-in network (seconds)")}
-    return own.get(name) or TITLES[name]
+    return _("Built-in network (seconds)") if name == BUILT_IN else TITLES[name]
 
 
 def _not_installed(name: str) -> str:

@@ -23,7 +23,7 @@ from .worker_front import WorkerFront
 make_core_importable()
 from model_core.errors import UserError  # noqa: E402
 from model_core.model_card import DEFAULT_WEIGHTS, DEFAULT_WINDOW, read_card  # noqa: E402
-from model_core.segmentation_options import AUTO, OLDEST_MONTHS, SegmentationOptions  # noqa: E402
+from model_core.segmentation_options import BUILT_IN, OLDEST_MONTHS, SegmentationOptions  # noqa: E402
 from model_core.windows import WHOLE_BRAIN  # noqa: E402
 
 STEP_WITH_GPU, STEP_WITHOUT_GPU = 8, 16
@@ -73,7 +73,7 @@ class SegmentationLogic:
         biasCorrection: bool = False,
         raw: bool = False,
         ageMonths: float | None = None,
-        brainExtraction: str = AUTO,
+        brainExtraction: str = BUILT_IN,
         createLabelMap: bool = False,
         createProbabilities: bool = False,
         showMaps: bool = True,
@@ -97,8 +97,7 @@ class SegmentationLogic:
             raw: the scans are as converted from DICOM, with their skull: correct the bias fields, align T2, and without
                 a mask let ``brainExtraction`` find the brain.
             ageMonths: age at the scan, 0 to 24, for the check of the volumes; None stands for the usual 6 to 8.
-            brainExtraction: for raw scans without a mask: "built-in", "hd-bet" or "synthstrip"; "auto" is a tool, where
-                one is installed, else built-in.
+            brainExtraction: for raw scans without a mask: "built-in", "hd-bet" or "synthstrip".
             createLabelMap: also leave a label map volume in the scene.
             createProbabilities: also leave a probability volume per class in the scene.
             showMaps: show each finished coarse map in the views while the run goes on.
@@ -137,7 +136,7 @@ class SegmentationLogic:
                 bias_correction=biasCorrection and not raw,
                 raw=raw,
                 age_months=None if ageMonths is None else float(ageMonths),
-                brain_extraction=brainExtraction if raw else AUTO,
+                brain_extraction=brainExtraction if raw else BUILT_IN,
             )
         except UserError as error:
             raise SegmentationError(str(error)) from error

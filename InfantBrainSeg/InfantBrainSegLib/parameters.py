@@ -9,7 +9,7 @@ from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
 from .core_paths import make_core_importable
 
 make_core_importable()
-from model_core.segmentation_options import AUTO, SegmentationOptions  # noqa: E402
+from model_core.segmentation_options import BUILT_IN, SegmentationOptions  # noqa: E402
 
 
 @parameterNodeWrapper
@@ -44,7 +44,7 @@ class InfantBrainSegParameterNode:
     alignT2: bool = False
     biasCorrection: bool = False
     raw: bool = False
-    brainExtraction: str = AUTO
+    brainExtraction: str = BUILT_IN
     ageMonths: Annotated[int, WithinRange(-1, 24)] = -1  # without the range the spin box would take any number
     output: vtkMRMLSegmentationNode
     createLabelMap: bool = False
@@ -60,7 +60,7 @@ def batch_options(parameters: InfantBrainSegParameterNode, step: int, weights: P
         align_t2=parameters.alignT2 and not parameters.raw,
         bias_correction=parameters.biasCorrection and not parameters.raw,
         raw=parameters.raw,
-        brain_extraction=parameters.brainExtraction if parameters.raw else AUTO,
+        brain_extraction=parameters.brainExtraction if parameters.raw else BUILT_IN,
     )
     return [*how.as_arguments(), *([] if weights is None else ["--weights", str(weights)])]
 

@@ -175,7 +175,7 @@ def test_a_tool_runs_in_the_environment_that_was_handed_over(head, tmp_path, mon
 
 
 def test_a_tool_of_an_unknown_name_is_refused_with_the_known_ones():
-    with pytest.raises(UserError, match="'bet' is no brain extraction; expected auto or built-in or synthstrip"):
+    with pytest.raises(UserError, match="'bet' is no brain extraction; expected built-in or synthstrip"):
         choose_extractor("bet")
 
 

@@ -197,19 +197,19 @@ def test_weights_of_one_task_are_refused_where_the_other_is_wanted(tmp_path):
 
 def test_the_built_in_extraction_is_what_is_always_there(monkeypatch):
     monkeypatch.setenv("PATH", "/nowhere")
-    assert ("auto", *(extractor.name for extractor in EXTRACTORS)) == BRAIN_EXTRACTIONS
+    assert tuple(extractor.name for extractor in EXTRACTORS) == BRAIN_EXTRACTIONS
     assert BRAIN_EXTRACTIONS[0] == SegmentationOptions().brain_extraction
     assert choose_extractor("built-in").is_installed
-    assert choose_extractor("auto").name == "built-in"
 
 
-def test_a_tool_that_is_installed_comes_before_it(monkeypatch, tmp_path):
+def test_a_tool_that_is_installed_can_be_chosen_and_one_that_is_not_is_refused(monkeypatch, tmp_path):
     program = tmp_path / "hd-bet"
     program.write_text("#!/bin/sh\n")
     program.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert choose_extractor("auto").name == "hd-bet"
-    assert choose_extractor("built-in").name == "built-in"
+    assert choose_extractor("hd-bet").name == "hd-bet"
+    with pytest.raises(UserError, match=r"SynthStrip \(.*\) was not found on the search path; expected it to be"):
+        choose_extractor("synthstrip")
 
 
 def test_its_mask_is_judged_as_those_of_the_tools_are(network, monkeypatch):

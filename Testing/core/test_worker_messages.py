@@ -54,7 +54,7 @@ def test_a_field_that_may_be_null_may_be_missing():
 
 def test_what_a_panel_does_not_say_of_raw_scans_has_defaults():
     content = parse(line("segment", **segment_fields())).content
-    assert (content.raw, content.age_months, content.brain_extraction) == (False, None, "auto")
+    assert (content.raw, content.age_months, content.brain_extraction) == (False, None, "built-in")
 
 
 @pytest.mark.parametrize("age", [0, 7, 6.5, 24])

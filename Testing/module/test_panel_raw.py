@@ -75,7 +75,7 @@ def test_raw_scans_are_aligned_and_corrected_anyway_and_their_brain_is_not_known
 
 def test_switch_and_age_reach_the_worker(opened):
     fields = opened.run().request()[0]
-    assert (fields["raw"], fields["age_months"], fields["brain_extraction"]) == (False, None, "auto")
+    assert (fields["raw"], fields["age_months"], fields["brain_extraction"]) == (False, None, "built-in")
     opened.ui.rawCheckBox.checked = True
     opened.ui.ageSpinBox.value = 0
     fields = opened.run().request()[0]
@@ -104,15 +104,15 @@ def test_the_tools_that_the_worker_found_can_be_chosen_for_raw_scans(opened_with
     assert ui.brainExtractionComboBox.isHidden()
     ui.rawCheckBox.checked = True
     assert not ui.brainExtractionComboBox.isHidden()
-    assert brain_choices(ui) == ["Automatic", "Built-in network (seconds)", "SynthStrip"]
-    assert ui.brainExtractionComboBox.currentText == "Automatic"
-    ui.brainExtractionComboBox.setCurrentIndex(2)
+    assert brain_choices(ui) == ["Built-in network (seconds)", "SynthStrip"]
+    assert ui.brainExtractionComboBox.currentText == "Built-in network (seconds)"
+    ui.brainExtractionComboBox.setCurrentIndex(1)
     assert opened.panel.parameters.brainExtraction == "synthstrip"
     assert opened.run().request()[0]["brain_extraction"] == "synthstrip"
     assert opened.panel._batch_options()[-2:] == ["--brain-extraction", "synthstrip"]
     ui.rawCheckBox.checked = False
     assert ui.brainExtractionComboBox.isHidden()
-    assert opened.run().request()[0]["brain_extraction"] == "auto"
+    assert opened.run().request()[0]["brain_extraction"] == "built-in"
     assert "--brain-extraction" not in opened.panel._batch_options()
 
 
@@ -129,7 +129,7 @@ def test_a_tool_that_a_scene_brings_and_the_worker_lacks_is_shown_as_such(opened
     opened.panel.parameters.brainExtraction = "hd-bet"
     assert opened.ui.brainExtractionComboBox.currentText == "HD-BET (not found)"
     opened.panel.parameters.brainExtraction = "built-in"
-    assert brain_choices(opened.ui) == ["Automatic", "Built-in network (seconds)", "SynthStrip"]
+    assert brain_choices(opened.ui) == ["Built-in network (seconds)", "SynthStrip"]
 
 
 # ---- Warnings ----------------------------------------------------------------------------------------------

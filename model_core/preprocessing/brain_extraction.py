@@ -21,7 +21,7 @@ import numpy as np
 from scipy import ndimage
 
 from model_core.errors import UserError
-from model_core.segmentation_options import AUTO, BRAIN_EXTRACTIONS, BUILT_IN
+from model_core.segmentation_options import BRAIN_EXTRACTIONS, BUILT_IN
 from model_core.system.environment import tool_environment
 from model_core.volumes import Volume, read_mask, resample, to_canonical, write_volume
 
@@ -184,13 +184,11 @@ def choose_extractor(name: str) -> BuiltIn | Tool:
     """Return what finds the brain.
 
     Args:
-        name: one of `BRAIN_EXTRACTIONS`; auto is the first tool that is installed, and the built-in network without.
+        name: one of `BRAIN_EXTRACTIONS`.
 
     Raises:
         UserError: there is none of that name, or it is not installed.
     """
-    if name == AUTO:  # the tools draw finer outlines than the network does
-        return next((tool for tool in TOOLS if tool.is_installed), EXTRACTORS[0])
     extractor = next((extractor for extractor in EXTRACTORS if extractor.name == name), None)
     if extractor is None:
         raise UserError(

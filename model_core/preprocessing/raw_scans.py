@@ -24,7 +24,7 @@ from model_core.preprocessing.alignment import align_rigidly
 from model_core.preprocessing.bias_field import correct_bias
 from model_core.preprocessing.brain_extraction import BuiltIn, Tool, choose_extractor
 from model_core.preprocessing.step_pictures import draw_step
-from model_core.segmentation_options import ALIGNMENT, AUTO, BIAS, EXTRACTION, ORIENTATION, RAW_STEPS
+from model_core.segmentation_options import ALIGNMENT, BIAS, BUILT_IN, EXTRACTION, ORIENTATION, RAW_STEPS
 from model_core.volumes import Volume, have_same_grid, resample, to_canonical, write_volume
 from model_core.volumes.writing import itk_image
 
@@ -51,7 +51,7 @@ class RawOptions:
     """
 
     skip: frozenset[str] = frozenset()
-    brain_extraction: str = AUTO
+    brain_extraction: str = BUILT_IN
     gpu: bool = False
     keep_intermediates: Path | None = None
     pictures: bool = False
@@ -123,8 +123,9 @@ class RawScans:
         return [
             Finding(
                 "built-in-extraction",
-                "The brain was found by the built-in network, whose outline is coarse; look at it, and where it is "
-                "wrong install SynthStrip or give a brain mask (--mask).",
+                "The brain was found by the built-in network, which has learned from synthetic heads alone; expected "
+                "its outline to follow the brain; look at it, and where it is wrong give a brain mask (--mask) or "
+                "choose another tool (--brain-extraction).",
             )
         ]
 
