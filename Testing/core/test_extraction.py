@@ -159,6 +159,23 @@ def test_a_head_that_is_cut_through_its_brain_is_refused(network):
         find_brain_with(network, cut, None)
 
 
+def test_a_mask_that_is_rounded_off_at_the_face_is_cut_as_well():
+    brain = ball(25)[:, :, 20:]
+    brain[:, :, 0] = False
+    brain[:, :, 1] &= ball(15)[:, :, 21]
+    side, share = largest_cut(brain)
+    assert side == "bottom"
+    assert share > LARGEST_CUT
+
+
+def test_a_head_that_ends_at_the_top_is_refused_whatever_its_mask_says(network):
+    t1, _ = scan_of(ball(18))
+    array = np.where(t1.array == 100, 200, t1.array)[:, :, :38]
+    array[:, :, 32:] = np.minimum(array[:, :, 32:], 200)  # the brain is taken for other tissue near the cut
+    with pytest.raises(UserError, match=r"cut off at the top: .* through [0-9]+% of the head's widest one; expected"):
+        find_brain_with(network, Volume(array, t1.affine, "t1.nii"), None)
+
+
 # ---- Networks of two tasks ---------------------------------------------------------------------------------
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import SimpleITK as sitk
 from scipy import ndimage
 
 from model_core.errors import UserError
@@ -22,6 +24,9 @@ LEAST_CERTAINTY = 0.85
 # Of the widest slice along an axis, the share of the brain's at a face of the scan: a ball that has lost a tenth of its
 # volume by a flat cut has there 0.63.
 LARGEST_CUT = 0.63
+# The same of the head at the top, where air must lie over it: scalp and skull are wider than the brain by a centimetre.
+LARGEST_CUT_OF_HEAD = 0.73
+AIR_SHARE = 0.5  # of Otsu's threshold, so that dark tissue counts as head
 
 
 def find_brain(t1: Volume, t2: Volume | None, weights: Path = EXTRACTION_WEIGHTS) -> Volume:
@@ -57,7 +62,7 @@ def find_brain_with(network: SegmentationNetwork, t1: Volume | None, t2: Volume 
     probability = brain_probability(network, scans)
     coarse = _largest_piece(probability > 0.5)
     _refuse_what_is_no_brain(given, probability, coarse, spacing)
-    _refuse_what_is_cut(given, coarse)
+    _refuse_what_is_cut(given, coarse, [scan.array for scan in scans if scan is not None])
     near = ndimage.binary_dilation(coarse, iterations=2)
     fine = _on_grid_of(given, Volume(np.where(near, probability, 0).astype(np.float32), affine))
     mask = ndimage.binary_fill_holes(_largest_piece(fine > 0.5))
@@ -124,28 +129,46 @@ def certainty_of(probability: np.ndarray, mask: np.ndarray) -> float:
     return 2 * float(probability[mask].sum()) / total if total else 0.0
 
 
-def _refuse_what_is_cut(t1: Volume, mask: np.ndarray) -> None:
+def _refuse_what_is_cut(given: Volume, mask: np.ndarray, scans: Sequence[np.ndarray]) -> None:
     side, share = largest_cut(mask)
+    of_head = min(map(_at_the_top, scans))
     if share > LARGEST_CUT:
-        raise UserError(
-            f"The brain in T1 ({t1.path}) is cut off at the {side}: the scan ends there in a slice with {share:.0%} of "
-            f"its widest one; expected at most a tenth of the brain missing (a slice of {LARGEST_CUT:.0%}); take a "
-            "scan of the whole head, or give a brain mask (--mask)."
-        )
+        found = f"is cut off at the {side}: the scan ends there in a slice with {share:.0%} of its widest one"
+    elif of_head > LARGEST_CUT_OF_HEAD:
+        found = f"is cut off at the top: the scan ends there in a slice through {of_head:.0%} of the head's widest one"
+    else:
+        return
+    raise UserError(
+        f"The brain in T1 ({given.path}) {found}; expected at most a tenth of the brain missing (a slice of "
+        f"{LARGEST_CUT:.0%}); take a scan of the whole head, or give a brain mask (--mask)."
+    )
 
 
 def largest_cut(mask: np.ndarray) -> tuple[str, float]:
     """Where a face of the scan cuts most through a brain: the side, and the cut's share of the widest slice, 0 to 1.
 
+    The network rounds a mask off at a face; so the slice there is also told from the third and the fifth.
+
     Args:
-        mask: (D, H, W) bool, right, anterior, superior, with at least one voxel.
+        mask: (D, H, W) bool, right, anterior, superior, with at least one voxel and five slices along each axis.
     """
     cuts = []
     for axis, names in enumerate((("left", "right"), ("back", "front"), ("bottom", "top"))):
         slices = mask.sum(axis=tuple(other for other in range(3) if other != axis))
-        cuts += [(float(slices[end] / slices.max()), name) for end, name in zip((0, -1), names, strict=True)]
+        shares = slices / slices.max()
+        for inward, name in zip((shares, shares[::-1]), names, strict=True):
+            cuts.append((float(max(inward[0], 2 * inward[2] - inward[4])), name))
     share, side = max(cuts)
     return side, share
+
+
+def _at_the_top(scan: np.ndarray) -> float:
+    """How much of the head's widest axial slice lies in the scan's uppermost one, 0 to 1."""
+    bright = sitk.GetImageFromArray(np.minimum(scan, np.percentile(scan, 99.5)).astype(np.float32))
+    otsu = sitk.OtsuThresholdImageFilter()
+    otsu.Execute(bright)
+    slices = (scan > AIR_SHARE * otsu.GetThreshold()).sum(axis=(0, 1))
+    return float(slices[-1] / max(1, slices.max()))
 
 
 def _on_grid_of(t1: Volume, probability: Volume) -> np.ndarray:

@@ -41,6 +41,7 @@ FINE_ELASTIC_SPACING = 6
 THINNER: Range = (0.9, 2.4)
 # CSF's width over the brain, mm on the adult's scale: membranes and bone take the place of what lies beyond.
 CSF_MM: Range = (0.5, 7.0)
+LITTLE_CSF, LITTLE_CSF_MM = 0.4, (0.0, 1.2)  # how often there is hardly any, and how much then
 # How often an infant's skull lies close: bone then takes the place of what lies beyond the membranes, this wide.
 SNUG = 0.6
 MEMBRANES_MM: Range = (0.5, 3.0)
@@ -93,7 +94,7 @@ def synthesize_head(
     draw = Draw(seed)
     infant = draw.happens(INFANT)
     points = _sampling_points(head, draw, INFANT_ML if infant else ANY_ML, side)
-    width = draw.uniform(CSF_MM)
+    width = draw.uniform(LITTLE_CSF_MM if draw.happens(LITTLE_CSF) else CSF_MM)
     taken = head.csf_depth > width
     labels = torch.where(taken, torch.tensor(MEMBRANES, dtype=torch.uint8), head.labels)
     if draw.happens(SNUG):
