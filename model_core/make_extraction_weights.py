@@ -3,7 +3,7 @@
     python model_core/make_extraction_weights.py --output runs/extraction
     python model_core/make_extraction_weights.py --output runs/on --initial-weights WEIGHTS --scale 0.3
 
-Synthetic heads are made while the network trains. --scale 1 is the whole recipe, an hour and a half of one core that
+Synthetic heads are made while the network trains. --scale 1 is the whole recipe, two hours of one core that
 computes in bfloat16. The command can be stopped or killed at any time and goes on when it is given again.
 """
 

@@ -42,7 +42,7 @@ def train_stages(
     weights = initial_weights
     data = {
         "training_data": {
-            "description": "synthetic heads with T1 and T2, made while training",
+            "description": "synthetic heads with T1 and T2, and some scans of what is no head, made while training",
             "anatomies": [head.name for head in heads],
             "random_share": RANDOM_SHARE,
             "held_out": list(HELD_OUT),

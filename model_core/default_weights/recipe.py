@@ -63,10 +63,10 @@ WHOLE_BRAIN_STAGES = (
     RecipeStage(window=64, batch=2, iterations=10_000, rate=1.0),
     RecipeStage(window=96, batch=1, iterations=3_000, rate=0.7, falls=True),
 )
-# Whole heads at 2 mm: an hour and a half of one core that computes in bfloat16.
+# Whole heads at 2 mm: two hours of one core that computes in bfloat16.
 WHOLE_HEAD_STAGES = (
     RecipeStage(window=64, batch=2, iterations=3_500, rate=1.0),
-    RecipeStage(window=96, batch=1, iterations=1_500, rate=0.7, falls=True),
+    RecipeStage(window=96, batch=1, iterations=5_000, rate=0.7, falls=True),
 )
 RECIPES = {"fast_unet": WHOLE_BRAIN_STAGES, "brain_extraction": WHOLE_HEAD_STAGES}
 
