@@ -27,6 +27,7 @@ from model_core.segmentation_options import BRAIN_EXTRACTIONS, SegmentationOptio
 from model_core.synthesis.head_maps import read_heads
 from model_core.synthesis.head_scan import Field
 from model_core.synthesis.heads import GRID_MM, synthesize_head
+from model_core.synthesis.no_head import synthesize_no_head
 from model_core.volumes import Volume
 from model_core.weights import load_weights, save_weights
 
@@ -245,11 +246,41 @@ def held_out():
     return read_heads(head_files()[1][:1])[0]
 
 
-@pytest.mark.parametrize(("given", "overlap"), [("both", 0.9), ("t1", 0.85)])
+@pytest.mark.parametrize(("given", "overlap"), [("both", 0.95), ("t1", 0.92), ("t2", 0.9)])
 def test_the_shipped_weights_find_the_brain_of_somebody_unseen(held_out, given, overlap):
     scans = synthesize_head(held_out, 1, contrast="infant", field=Field(cut=0.0))
-    affine = np.diag([GRID_MM] * 3 + [1.0])
-    volumes = {"t1": Volume(scans.t1, affine), "t2": Volume(scans.t2, affine)}
-    t1, t2 = (volume if given in ("both", name) else None for name, volume in volumes.items())
+    t1, t2 = (volume if given in ("both", name) else None for name, volume in volumes_of(scans).items())
     network, _ = load_weights(EXTRACTION_WEIGHTS, BRAIN_EXTRACTION)
     assert dice(find_brain_with(network, t1, t2).array, scans.brain) > overlap
+
+
+def test_the_shipped_weights_find_no_brain_in_noise_and_most_limbs():
+    network, _ = load_weights(EXTRACTION_WEIGHTS, BRAIN_EXTRACTION)
+    scans = [synthesize_no_head((4, number)) for number in range(9)]
+    refused = []
+    for scan in scans:
+        if scan.name in ("limbs", "noise"):
+            try:
+                find_brain_with(network, *volumes_of(scan).values())
+            except UserError:
+                refused.append(True)
+            else:
+                refused.append(False)
+    assert len(refused) >= 3
+    assert np.mean(refused) > 0.7
+
+
+def test_the_shipped_weights_refuse_a_head_that_lost_the_top_of_its_brain(held_out):
+    network, _ = load_weights(EXTRACTION_WEIGHTS, BRAIN_EXTRACTION)
+    scans = synthesize_head(held_out, 1, contrast="infant", field=Field(cut=0.0))
+    below = np.cumsum(scans.brain.sum(axis=(0, 1))) / scans.brain.sum()
+    last = int(np.searchsorted(below, 0.8))
+    cut = [Volume(volume.array[:, :, :last], volume.affine, volume.path) for volume in volumes_of(scans).values()]
+    with pytest.raises(UserError, match="is cut off at the top: "):
+        find_brain_with(network, *cut)
+
+
+def volumes_of(scans):
+    """T1 and T2 by name, in voxels of the network's size."""
+    affine = np.diag([GRID_MM] * 3 + [1.0])
+    return {name: Volume(getattr(scans, name), affine, name) for name in ("t1", "t2")}

@@ -24,8 +24,9 @@ LEAST_CERTAINTY = 0.85
 # Of the widest slice along an axis, the share of the brain's at a face of the scan: a ball that has lost a tenth of its
 # volume by a flat cut has there 0.63.
 LARGEST_CUT = 0.63
-# The same of the head at the top, where air must lie over it: scalp and skull are wider than the brain by a centimetre.
-LARGEST_CUT_OF_HEAD = 0.73
+# The same of the head at the top, where air must lie over it: 0.73 of a ball with a centimetre of skull and scalp
+# around it; less of a head, whose widest slice goes through the face.
+LARGEST_CUT_OF_HEAD = 0.65
 AIR_SHARE = 0.5  # of Otsu's threshold, so that dark tissue counts as head
 
 
