@@ -122,7 +122,7 @@ def _share_of_peak(windows: int, ours: list[float], peak: list[float]) -> Row:
         float(np.median(reached)), float(np.median(possible)), "GFLOP/s",
         target=SHARE_OF_PEAK,
         note=f"A window is {window_flop() / 1e9:.1f} GFLOP, counted by torch on the network as the paper draws it; "
-        "the products run in threads of one core, one a core.",
+        "the products run in one thread per core.",
     )  # fmt: skip
 
 

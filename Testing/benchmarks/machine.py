@@ -59,7 +59,7 @@ def multiply_flop() -> int:
 
 
 def multiply_on_all_cores() -> None:
-    """Multiply float32 matrices in threads of one core each, one a core, as inference runs its windows."""
+    """Multiply float32 matrices in one thread per core, as inference runs its windows."""
     cores = available_cores()
     threads_before = torch.get_num_threads()
     factor = torch.ones(PRODUCT_SIDE, PRODUCT_SIDE)

@@ -67,7 +67,7 @@ def iteration_rows(settings: Settings, device: str, peak: float) -> list[Row]:
     what = f"training, windows of {training.window}³, batch {training.batch}, {device}"
     makers = "one thread" if workers == 1 else f"{workers} threads"
     return [
-        Row("Training", f"{what}: a second", paces, ""),
+        Row("Training", f"{what}: windows per second", paces, ""),
         Row("Training", f"{what}: share of the matrix-product peak", shares, "%",
             note=f"A window is {flop / 1e9:.0f} GFLOP forward and backward; without dropout on the attention."),
         Row("Training", f"{what}: time not waiting for windows",

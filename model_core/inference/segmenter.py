@@ -35,7 +35,7 @@ class Segmenter:
             ``"auto"`` is float32 everywhere.
         batch_size: windows that run together; ``None`` chooses. Halved for good when memory does not suffice; where
             that of a GPU does not suffice for one window, the CPU goes on, with the sums so far.
-        workers: threads of one core that run batches side by side on the CPU; ``None`` takes one a core. Down to one
+        workers: threads of one core that run batches side by side on the CPU; ``None`` takes one per core. Down to one
             for good when memory does not suffice. The result does not depend on it.
 
     Raises:
