@@ -169,11 +169,18 @@ def test_a_mask_that_is_rounded_off_at_the_face_is_cut_as_well():
     assert share > LARGEST_CUT
 
 
+def test_a_slab_of_a_few_slices_is_cut_at_its_faces(network):
+    t1, _ = scan_of(ball(24), spacing=4.0)
+    slab = Volume(t1.array[:, :, 29:31], t1.affine, "t1.nii")  # 8 mm: four slices of the network's
+    with pytest.raises(UserError, match=r"is cut off at the (top|bottom): .* of the brain's widest one"):
+        find_brain_with(network, slab, None)
+
+
 def test_a_head_that_ends_at_the_top_is_refused_whatever_its_mask_says(network):
     t1, _ = scan_of(ball(18))
     array = np.where(t1.array == 100, 200, t1.array)[:, :, :38]
     array[:, :, 32:] = np.minimum(array[:, :, 32:], 200)  # the brain is taken for other tissue near the cut
-    with pytest.raises(UserError, match=r"cut off at the top: .* through [0-9]+% of the head's widest one; expected"):
+    with pytest.raises(UserError, match=r"cut off at the top: .* with [0-9]+% of the head's widest one; expected"):
         find_brain_with(network, Volume(array, t1.affine, "t1.nii"), None)
 
 

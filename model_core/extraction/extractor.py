@@ -134,14 +134,18 @@ def _refuse_what_is_cut(given: Volume, mask: np.ndarray, scans: Sequence[np.ndar
     side, share = largest_cut(mask)
     of_head = min(map(_at_the_top, scans))
     if share > LARGEST_CUT:
-        found = f"is cut off at the {side}: the scan ends there in a slice with {share:.0%} of its widest one"
+        found, most = (
+            f"the {side}: the scan ends there in a slice with {share:.0%} of the brain's widest one",
+            LARGEST_CUT,
+        )
     elif of_head > LARGEST_CUT_OF_HEAD:
-        found = f"is cut off at the top: the scan ends there in a slice through {of_head:.0%} of the head's widest one"
+        found = f"the top: the scan ends there in a slice with {of_head:.0%} of the head's widest one"
+        most = LARGEST_CUT_OF_HEAD
     else:
         return
     raise UserError(
-        f"The brain in T1 ({given.path}) {found}; expected at most a tenth of the brain missing (a slice of "
-        f"{LARGEST_CUT:.0%}); take a scan of the whole head, or give a brain mask (--mask)."
+        f"The brain in T1 ({given.path}) is cut off at {found}; expected at most a tenth of the brain missing (a slice "
+        f"of {most:.0%}); take a scan of the whole head, or give a brain mask (--mask)."
     )
 
 
@@ -151,14 +155,16 @@ def largest_cut(mask: np.ndarray) -> tuple[str, float]:
     The network rounds a mask off at a face; so the slice there is also told from the third and the fifth.
 
     Args:
-        mask: (D, H, W) bool, right, anterior, superior, with at least one voxel and five slices along each axis.
+        mask: (D, H, W) bool, right, anterior, superior, with at least one voxel. Along an axis with fewer than five
+            slices the slice at the face alone counts.
     """
     cuts = []
     for axis, names in enumerate((("left", "right"), ("back", "front"), ("bottom", "top"))):
         slices = mask.sum(axis=tuple(other for other in range(3) if other != axis))
         shares = slices / slices.max()
         for inward, name in zip((shares, shares[::-1]), names, strict=True):
-            cuts.append((float(max(inward[0], 2 * inward[2] - inward[4])), name))
+            told = 2 * inward[2] - inward[4] if len(inward) >= 5 else 0
+            cuts.append((float(max(inward[0], told)), name))
     share, side = max(cuts)
     return side, share
 
