@@ -16,7 +16,9 @@ from model_core.windows import WHOLE_BRAIN
 ORIENTATION, BIAS, ALIGNMENT, EXTRACTION = "orientation", "bias-correction", "alignment", "brain-extraction"
 RAW_STEPS = (ORIENTATION, BIAS, ALIGNMENT, EXTRACTION)
 BUILT_IN = "built-in"
-BRAIN_EXTRACTIONS = (BUILT_IN, "synthstrip", "hd-bet")
+SYNTHSTRIP, HD_BET = "synthstrip", "hd-bet"
+TOOL_TITLES = {SYNTHSTRIP: "SynthStrip", HD_BET: "HD-BET"}
+BRAIN_EXTRACTIONS = (BUILT_IN, *TOOL_TITLES)
 OLDEST_MONTHS = 24.0  # of an age that the check of the volumes takes
 WHOLE = "whole"  # as people write the overlap step ``WHOLE_BRAIN``
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
+from .combo_list import ComboList
 from .dependencies import missing_packages
 from .worker_command import WorkerCommand, WorkerKind
 
@@ -27,10 +28,7 @@ class DeviceChoice:
     """
 
     def __init__(self, ui: Any, onChosen: Callable[[str], Any]) -> None:
-        self._ui, self._onChosen = ui, onChosen
-        self._refreshing = False
-        self._listed: list[tuple[str, str]] = []
-        ui.deviceComboBox.connect("currentIndexChanged(int)", self._selected)
+        self._box, self._list = ui.deviceComboBox, ComboList(ui.deviceComboBox, onChosen)
 
     def refresh(self, device: str, info: dict[str, Any] | None, waiting_text: str) -> None:
         """Show the devices and which one is chosen.
@@ -45,19 +43,8 @@ class DeviceChoice:
         entries = [("auto", _("Automatic: {device}").format(device=automatic)), *titles.items()]
         if device not in dict(entries):
             entries.append((device, _("{device} (not found)").format(device=device) if info else device))
-        self._refreshing = True
-        if entries != self._listed:
-            self._listed = entries
-            self._ui.deviceComboBox.clear()
-            for name, title in entries:
-                self._ui.deviceComboBox.addItem(title, name)
-        self._ui.deviceComboBox.currentIndex = self._ui.deviceComboBox.findData(device)
-        self._ui.deviceComboBox.toolTip = _tooltip(info)
-        self._refreshing = False
-
-    def _selected(self, index: int) -> None:
-        if not self._refreshing and index >= 0:
-            self._onChosen(self._ui.deviceComboBox.itemData(index))
+        self._list.show(entries, device)
+        self._box.toolTip = _tooltip(info)
 
 
 def usable_devices(info: dict[str, Any] | None) -> list[dict[str, Any]]:

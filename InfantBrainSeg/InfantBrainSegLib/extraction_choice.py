@@ -7,12 +7,11 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
+from .combo_list import ComboList
 from .core_paths import make_core_importable
 
 make_core_importable()
-from model_core.segmentation_options import BRAIN_EXTRACTIONS, BUILT_IN  # noqa: E402
-
-TITLES = {"synthstrip": "SynthStrip", "hd-bet": "HD-BET"}  # names; what stands for ours is translated
+from model_core.segmentation_options import BRAIN_EXTRACTIONS, BUILT_IN, TOOL_TITLES  # noqa: E402
 
 
 class ExtractionChoice:
@@ -24,10 +23,7 @@ class ExtractionChoice:
     """
 
     def __init__(self, ui: Any, onChosen: Callable[[str], Any]) -> None:
-        self._ui, self._onChosen = ui, onChosen
-        self._refreshing = False
-        self._listed: list[tuple[str, str]] = []
-        ui.brainExtractionComboBox.connect("currentIndexChanged(int)", self._selected)
+        self._ui, self._list = ui, ComboList(ui.brainExtractionComboBox, onChosen)
 
     def refresh(self, chosen: str, *, raw: bool, mask: Any, info: dict[str, Any] | None) -> None:
         """Show what there is and which is chosen.
@@ -38,8 +34,7 @@ class ExtractionChoice:
             mask: the mask's node, or None.
             info: the worker's `ready` event, which names what is installed; None while there is none.
         """
-        ui = self._ui
-        for widget in (ui.brainExtractionLabel, ui.brainExtractionComboBox):
+        for widget in (self._ui.brainExtractionLabel, self._ui.brainExtractionComboBox):
             widget.setVisible(raw)
             widget.enabled = mask is None
         installed = [BUILT_IN, *((info or {}).get("brain_extractions") or [])]
@@ -48,22 +43,11 @@ class ExtractionChoice:
             for name in BRAIN_EXTRACTIONS
             if name == chosen or name in installed
         ]
-        self._refreshing = True
-        if entries != self._listed:
-            self._listed = entries
-            ui.brainExtractionComboBox.clear()
-            for name, title in entries:
-                ui.brainExtractionComboBox.addItem(title, name)
-        ui.brainExtractionComboBox.currentIndex = ui.brainExtractionComboBox.findData(chosen)
-        self._refreshing = False
-
-    def _selected(self, index: int) -> None:
-        if not self._refreshing and index >= 0:
-            self._onChosen(self._ui.brainExtractionComboBox.itemData(index))
+        self._list.show(entries, chosen)
 
 
 def _title(name: str) -> str:
-    return _("Built-in network (seconds)") if name == BUILT_IN else TITLES[name]
+    return _("Built-in network (seconds)") if name == BUILT_IN else TOOL_TITLES[name]
 
 
 def _not_installed(name: str) -> str:

@@ -21,7 +21,7 @@ import numpy as np
 from scipy import ndimage
 
 from model_core.errors import UserError
-from model_core.segmentation_options import BRAIN_EXTRACTIONS, BUILT_IN
+from model_core.segmentation_options import BRAIN_EXTRACTIONS, BUILT_IN, HD_BET, SYNTHSTRIP, TOOL_TITLES
 from model_core.system.environment import tool_environment
 from model_core.volumes import Volume, read_mask, resample, to_canonical, write_volume
 
@@ -169,13 +169,13 @@ def synthstrip_model() -> Path | None:
 
 TOOLS = (
     Tool(
-        "synthstrip",
-        "SynthStrip",
+        SYNTHSTRIP,
+        TOOL_TITLES[SYNTHSTRIP],
         ("mri_synthstrip", WITHOUT_MODEL, "synthstrip-docker", "synthstrip-singularity"),
         _synthstrip_command,
         (_MASK,),
     ),
-    Tool("hd-bet", "HD-BET", ("hd-bet",), _hd_bet_command, ("brain_bet.nii.gz", "brain_mask.nii.gz")),
+    Tool(HD_BET, TOOL_TITLES[HD_BET], ("hd-bet",), _hd_bet_command, ("brain_bet.nii.gz", "brain_mask.nii.gz")),
 )
 EXTRACTORS: tuple[BuiltIn | Tool, ...] = (BuiltIn(), *TOOLS)
 

@@ -17,6 +17,7 @@ from model_core.synthesis.heads import GRID_MM, SIDE, HeadScans
 
 SKIN, MARROW = NAMES.index("skin"), NAMES.index("marrow")
 SPINAL_CORD, ARTERIES = NAMES.index("spinal cord"), NAMES.index("arteries")
+SHARES = {"limbs": 0.35, "trunk": 0.25, "phantom": 0.3, "noise": 0.1}  # how often each is made
 WARP_MM: Range = (2.0, 12.0)
 WARP_SPACING = 20  # voxels
 LIMB_MM: Range = (18.0, 55.0)  # radius
@@ -36,14 +37,14 @@ def synthesize_no_head(seed: int | tuple[int, ...], *, contrast: str = "random",
         side: voxels of the images along each axis.
     """
     draw = Draw(seed)
-    kinds: tuple[tuple[str, Callable[[torch.Tensor, Draw], torch.Tensor]], ...] = (
-        ("limbs", _limbs),
-        ("trunk", _trunk),
-        ("phantom", _phantom),
-        ("noise", _nothing),
-    )
-    name, make = kinds[int(draw.numbers.choice(len(kinds), p=(0.35, 0.25, 0.3, 0.1)))]
-    labels = make(_places(draw, side), draw)
+    name = str(draw.numbers.choice(list(SHARES), p=list(SHARES.values())))
+    makers: dict[str, Callable[[torch.Tensor, Draw], torch.Tensor]] = {
+        "limbs": _limbs,
+        "trunk": _trunk,
+        "phantom": _phantom,
+        "noise": _nothing,
+    }
+    labels = makers[name](_places(draw, side), draw)
     brain = torch.zeros(labels.shape, dtype=torch.bool)
     (t1, field_1), (t2, field_2) = scan(paint(labels, draw, contrast), brain, draw, FIELD)
     return HeadScans(t1.numpy(), t2.numpy(), brain.numpy(), field_1.numpy(), field_2.numpy(), contrast, name)
