@@ -4,14 +4,13 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from trained_networks import trained, unsettle
+from trained_networks import TinyNetwork, trained, unsettle
 
 from model_core.datasets.subjects import LabelledPair
 from model_core.errors import UserError
 from model_core.inference import Segmenter
 from model_core.metrics import dice
 from model_core.networks import NETWORKS, build_network
-from model_core.networks.blocks import OutputHead, SegmentationNetwork, convolution
 from model_core.networks.ensemble import Ensemble
 from model_core.training.fine_tuning import weighted_mean
 from model_core.training.loop import TrainingSettings, train
@@ -21,19 +20,6 @@ SIDE = 16
 TISSUES = (1, 2, 3)
 OLD_SITE = ([0.0, 1.0, 2.0, 3.0], [0.0, 3.0, 1.0, 2.0])  # T1 and T2 of background, CSF, gray and white matter
 NEW_SITE = ([0.0, 1.0, 2.0, 1.5], [0.0, 3.0, 1.0, 3.0])
-
-
-class TinyNetwork(SegmentationNetwork):
-    """One convolution, batch norm, one convolution."""
-
-    def __init__(self, name, in_channels=2, num_classes=4):
-        super().__init__(name, in_channels, num_classes)
-        self.stem = convolution(in_channels, 8)
-        self.head = OutputHead(8, num_classes)
-        self.head.activate[0].momentum = 0.1  # so that the running statistics settle in a short run
-
-    def forward(self, x):
-        return self.head(self.stem(x))
 
 
 @pytest.fixture(autouse=True)

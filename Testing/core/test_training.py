@@ -20,11 +20,12 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from trained_networks import TinyNetwork
 
 from model_core.datasets.subjects import LabelledPair
 from model_core.errors import UserError
 from model_core.networks import NETWORKS
-from model_core.networks.blocks import OutputHead, SegmentationNetwork, convolution
+from model_core.networks.blocks import SegmentationNetwork
 from model_core.training.history import History, HistoryRow, read_history
 from model_core.training.loop import TrainingSettings, TrainingStopped, prefetch, train, train_step
 from model_core.training.settings import network_settings
@@ -32,19 +33,6 @@ from model_core.training.state import TrainingState, begin_training, reduced_pre
 from model_core.weights import load_weights
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-
-
-class TinyNetwork(SegmentationNetwork):
-    """One convolution, batch norm, dropout, one convolution: all that training has to keep track of."""
-
-    def __init__(self, name, in_channels=2, num_classes=4):
-        super().__init__(name, in_channels, num_classes)
-        self.stem = convolution(in_channels, 8)
-        self.head = OutputHead(8, num_classes)
-        self.head.activate[0].momentum = 0.1  # so that the running statistics settle in a short run
-
-    def forward(self, x):
-        return self.head(self.stem(x))
 
 
 class BandSampler:
