@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import SimpleITK as sitk
 from scipy import ndimage
 
 from model_core.errors import UserError
@@ -14,6 +13,7 @@ from model_core.extraction.network_pass import CoarseScan, brain_probability
 from model_core.model_card import EXTRACTION_WEIGHTS
 from model_core.networks import BRAIN_EXTRACTION, SegmentationNetwork
 from model_core.volumes import Volume, resample, to_canonical
+from model_core.volumes.above_air import above_air
 from model_core.weights import load_weights
 
 FWHM_PER_SIGMA = 2.355
@@ -27,7 +27,6 @@ LARGEST_CUT = 0.63
 # The same of the head at the top, where air must lie over it: 0.73 of a ball with a centimetre of skull and scalp
 # around it; less of a head, whose widest slice goes through the face.
 LARGEST_CUT_OF_HEAD = 0.65
-AIR_SHARE = 0.5  # of Otsu's threshold, so that dark tissue counts as head
 
 
 def find_brain(t1: Volume, t2: Volume | None, weights: Path = EXTRACTION_WEIGHTS) -> Volume:
@@ -134,10 +133,8 @@ def _refuse_what_is_cut(given: Volume, mask: np.ndarray, scans: Sequence[np.ndar
     side, share = largest_cut(mask)
     of_head = min(map(_at_the_top, scans))
     if share > LARGEST_CUT:
-        found, most = (
-            f"the {side}: the scan ends there in a slice with {share:.0%} of the brain's widest one",
-            LARGEST_CUT,
-        )
+        found = f"the {side}: the scan ends there in a slice with {share:.0%} of the brain's widest one"
+        most = LARGEST_CUT
     elif of_head > LARGEST_CUT_OF_HEAD:
         found = f"the top: the scan ends there in a slice with {of_head:.0%} of the head's widest one"
         most = LARGEST_CUT_OF_HEAD
@@ -171,10 +168,7 @@ def largest_cut(mask: np.ndarray) -> tuple[str, float]:
 
 def _at_the_top(scan: np.ndarray) -> float:
     """How much of the head's widest axial slice lies in the scan's uppermost one, 0 to 1."""
-    bright = sitk.GetImageFromArray(np.minimum(scan, np.percentile(scan, 99.5)).astype(np.float32))
-    otsu = sitk.OtsuThresholdImageFilter()
-    otsu.Execute(bright)
-    slices = (scan > AIR_SHARE * otsu.GetThreshold()).sum(axis=(0, 1))
+    slices = above_air(scan).sum(axis=(0, 1))
     return float(slices[-1] / max(1, slices.max()))
 
 

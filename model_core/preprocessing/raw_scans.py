@@ -15,7 +15,6 @@ from typing import Any
 
 import nibabel
 import numpy as np
-import SimpleITK as sitk
 from scipy import ndimage
 
 from model_core.errors import UserError
@@ -26,14 +25,12 @@ from model_core.preprocessing.brain_extraction import BuiltIn, Tool, choose_extr
 from model_core.preprocessing.step_pictures import draw_step
 from model_core.segmentation_options import ALIGNMENT, BIAS, BUILT_IN, EXTRACTION, ORIENTATION, RAW_STEPS
 from model_core.volumes import Volume, have_same_grid, resample, to_canonical, write_volume
-from model_core.volumes.writing import itk_image
+from model_core.volumes.above_air import above_air
 
 COARSEST_MM = 3.0  # of a voxel side: thicker slices do not show the cortex of an infant
 SMALLEST_HEAD_SHARE = 0.01  # of the volume
 LEAST_OVER_AIR = 2.0  # of the head's median to that of what is around it
 SMALLEST_PIECE_SHARE = 0.05  # of the largest piece
-AIR_SHARE = 0.5  # of Otsu's threshold, so that dark tissue at the surface counts as head
-BRIGHTEST_PERCENTILE = 99.5  # fat and vessels above it would draw the threshold to themselves
 REGION_VOXEL_MM = 2.0
 
 
@@ -266,10 +263,7 @@ def find_head(name: str, scan: Volume) -> np.ndarray:
     """
     steps = tuple(max(1, round(REGION_VOXEL_MM / side)) for side in scan.spacing)
     coarse = scan.array[:: steps[0], :: steps[1], :: steps[2]]
-    image = itk_image(np.minimum(coarse, np.percentile(coarse, BRIGHTEST_PERCENTILE)), np.eye(4))
-    threshold = sitk.OtsuThresholdImageFilter()
-    threshold.Execute(image)
-    pieces, count = ndimage.label(coarse > AIR_SHARE * threshold.GetThreshold())
+    pieces, count = ndimage.label(above_air(coarse))
     sizes = np.bincount(pieces.ravel())[1:]
     smooth = ndimage.gaussian_filter(coarse, 1.0)  # noise becomes even, a head does not
     stands_out = count and sizes.max() >= SMALLEST_HEAD_SHARE * coarse.size
